@@ -43,36 +43,25 @@ func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	if time.Since(v.at) > 2*e.Every+bus.AnswerTimeout {
 		v, deadLetterCounts = sample{}, nil
 	}
-	show := func(d *prometheus.Desc, n float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, n, labels...)
-	}
 	up := 0.0
 	if v.up {
 		up = 1
 	}
-	show(brokerUp, up)
-	for _, c := range v.consumers {
-		show(messages, float64(c.messages), c.consumer)
-		show(age, c.oldest.Seconds(), c.consumer)
-	}
-	for _, s := range v.streams {
-		show(streamMessages, float64(s.messages), s.stream)
-		show(streamBytes, float64(s.bytes), s.stream)
-		show(offline, float64(s.offline), s.stream)
-	}
-	if v.store.known {
-		show(brokerBytes, float64(v.store.used))
-	}
-	if v.store.limit > 0 {
-		show(brokerLimit, float64(v.store.limit))
+	ch <- gauge(brokerUp, up)
+	for _, m := range v.metrics {
+		ch <- m
 	}
 	if e.MaxBytes > 0 && v.up {
-		show(streamLimit, float64(e.MaxBytes))
+		ch <- gauge(streamLimit, float64(e.MaxBytes))
 	}
 	for stream, n := range v.lost {
-		show(lost, float64(n), stream)
+		ch <- gauge(lost, float64(n), stream)
 	}
 	for cause, n := range deadLetterCounts {
-		show(deadLetters, float64(n), cause)
+		ch <- gauge(deadLetters, float64(n), cause)
 	}
+}
+
+func gauge(d *prometheus.Desc, value float64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 }

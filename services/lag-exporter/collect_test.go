@@ -13,10 +13,10 @@ import (
 // Values of the last sample are exported. When the broker does not answer, or the sample is old, they are removed, so that no
 // graph continues with an old value.
 func TestCollect(t *testing.T) {
+	lag := []prometheus.Metric{gauge(messages, 3, "export"), gauge(age, 90, "export")}
 	full := sample{
-		up: true, consumers: []consumerLag{{consumer: "export", messages: 3, oldest: 90 * time.Second}},
-		streams: []streamSize{{stream: "TIEBACK_EVENT", messages: 7, bytes: 700, offline: 1}},
-		store:   storeSize{known: true, used: 900, limit: 1000}, lost: map[string]uint64{"TIEBACK_DEAD": 2},
+		up: true, metrics: append([]prometheus.Metric{gauge(streamBytes, 700, "TIEBACK_EVENT"), gauge(brokerBytes, 900)}, lag...),
+		lost: map[string]uint64{"TIEBACK_DEAD": 2},
 	}
 	const up = `
 # HELP tieback_broker_up 1 if JetStream answered all requests of the last sample, otherwise 0.
@@ -29,9 +29,9 @@ func TestCollect(t *testing.T) {
 		up     string
 		series int // all but tieback_broker_up
 	}{
-		{"a complete sample", full, 0, "tieback_broker_up 1\n", 2 + 3 + 2 + 1 + 1 + 1},
+		{"a complete sample", full, 0, "tieback_broker_up 1\n", 4 + 1 + 1 + 1},
 		{"no sample yet", sample{}, time.Hour, "tieback_broker_up 0\n", 0},
-		{"an incomplete sample", sample{consumers: full.consumers}, 0, "tieback_broker_up 0\n", 2 + 1},
+		{"an incomplete sample", sample{metrics: lag}, 0, "tieback_broker_up 0\n", 2 + 1},
 		{"an old sample", full, time.Hour, "tieback_broker_up 0\n", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,5 +1,5 @@
 // Package lagexporter exports the lag of the pipeline to Prometheus. It samples JetStream every ten seconds, with a few small
-// requests, independently of scrapes. It writes only the last sequence of each stream, to detect losses.
+// requests, independently of scrapes. It stores only the watermarks of the streams, to detect losses.
 //
 //	tieback_broker_up                        1: JetStream answered all requests of the last sample
 //	tieback_consumer_lag_messages{consumer}  not finished: pending, in flight, or delayed
@@ -11,7 +11,7 @@
 //	tieback_stream_lost_messages{stream}     acknowledged, gone, and not accepted as lost; see bus.Losses
 //	tieback_dead_letters_open{cause}         unresolved
 //
-// Unknown values are absent: if the broker does not answer, tieback_broker_up is 0 and the values that it did not answer are
+// Unknown values are absent: if the broker does not answer a request, tieback_broker_up is 0 and the values of that request are
 // removed, so that no graph continues with an old value.
 //
 // The oldest message is that of request.Queue. It may be pending, in flight, or delayed (throttled, or waiting for a retry).
@@ -31,7 +31,7 @@ import (
 	"github.com/tieback/tieback/pkg/request"
 )
 
-// Deps are what the exporter needs from its process.
+// Deps are the dependencies and settings of the exporter.
 type Deps struct {
 	Log   *zap.Logger
 	Every time.Duration // interval between samples; 0: 10 s
@@ -46,39 +46,17 @@ type Exporter struct {
 	mu           sync.Mutex
 	sample       sample
 	deadLetters  map[string]int // by cause; nil: not known
-	gaps         []bus.Gap      // met by the count of dead letters
+	gaps         []bus.Gap      // that the count of dead letters has found
 	loggedLosses string         // the losses that were logged last
 	loggedError  string         // the error that was logged last
 }
 
 // sample is the state of the broker at one time.
 type sample struct {
-	at        time.Time // zero: no sample yet
-	up        bool
-	consumers []consumerLag
-	streams   []streamSize
-	store     storeSize
-	lost      map[string]uint64 // messages by stream; nil: not known
-}
-
-// consumerLag is what a consumer has not finished.
-type consumerLag struct {
-	consumer string
-	messages uint64
-	oldest   time.Duration
-}
-
-// streamSize is the size of a stream.
-type streamSize struct {
-	stream          string
-	messages, bytes uint64
-	offline         int // replicas
-}
-
-// storeSize is what the broker's account uses on disk, with all replicas, in bytes.
-type storeSize struct {
-	known       bool
-	used, limit uint64 // limit 0: no limit
+	at      time.Time // zero: no sample yet
+	up      bool
+	metrics []prometheus.Metric // of the answered requests
+	lost    map[string]uint64   // messages by stream; nil: not known
 }
 
 // New returns the exporter, registered with reg.
@@ -92,9 +70,9 @@ func New(d Deps, reg prometheus.Registerer) (*Exporter, error) {
 
 // Run samples the broker until ctx ends, then removes the metrics.
 func (e *Exporter) Run(ctx context.Context, b *bus.Bus) error {
-	var both sync.WaitGroup
-	defer both.Wait()
-	both.Go(func() { e.countDeadLetters(ctx, request.NewCounter(b)) })
+	var counting sync.WaitGroup
+	defer counting.Wait()
+	counting.Go(func() { e.countDeadLetters(ctx, request.NewCounter(b)) })
 	defer e.show(sample{}, nil)
 	for {
 		v, err := takeSample(ctx, b)
@@ -166,16 +144,17 @@ func (e *Exporter) losses(ctx context.Context, b *bus.Bus) (map[string]uint64, e
 	return lost, nil
 }
 
-// countDeadLetters counts dead letters. It runs beside the samples, because the first count may take long.
-func (e *Exporter) countDeadLetters(ctx context.Context, t *request.Counter) {
+// countDeadLetters counts dead letters until ctx ends. It runs concurrently with the samples, because the first count may take
+// long.
+func (e *Exporter) countDeadLetters(ctx context.Context, counter *request.Counter) {
 	for {
-		err := t.Read(ctx)
+		err := counter.Read(ctx)
 		var open map[string]int
 		if err == nil {
-			open = t.ByCause()
+			open = counter.ByCause()
 		}
 		e.mu.Lock()
-		e.deadLetters, e.gaps = open, t.Gaps()
+		e.deadLetters, e.gaps = open, counter.Gaps()
 		e.mu.Unlock()
 		if err != nil && ctx.Err() == nil {
 			e.Log.Debug("could not count dead letters", zap.Error(err))

@@ -8,18 +8,16 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/request"
 )
 
-// stateStream holds links, generations, cursors and attempts: the one stream beside the kinds' that grows.
-const stateStream = "KV_tieback-state"
-
-// takeSample makes all requests concurrently. The sample lacks what was not answered; the error lists it. A stream or
-// consumer that does not exist is not an error, and is not in the sample.
-func takeSample(ctx context.Context, on *bus.Bus) (sample, error) {
+// takeSample makes all requests concurrently. The error lists the requests that failed; the sample lacks their values. A stream
+// or consumer that does not exist is not an error, and is not in the sample.
+func takeSample(ctx context.Context, b *bus.Bus) (sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()
 	var (
@@ -28,44 +26,24 @@ func takeSample(ctx context.Context, on *bus.Bus) (sample, error) {
 		v    sample
 		errs []error
 	)
-	ask := func(what string, f func() error) {
+	add := func(what string, read func() ([]prometheus.Metric, error)) {
 		all.Go(func() {
-			if err := f(); err != nil && !missing(err) {
-				mu.Lock()
-				defer mu.Unlock()
+			metrics, err := read()
+			mu.Lock()
+			defer mu.Unlock()
+			v.metrics = append(v.metrics, metrics...)
+			if err != nil && !missing(err) {
 				errs = append(errs, fmt.Errorf("%s: %w", what, err))
 			}
 		})
 	}
 	for _, name := range streams() {
-		ask(name, func() error {
-			s, err := streamSizeOf(ctx, on, name)
-			if err == nil {
-				mu.Lock()
-				defer mu.Unlock()
-				v.streams = append(v.streams, s)
-			}
-			return err
-		})
+		add(name, func() ([]prometheus.Metric, error) { return streamSize(ctx, b, name) })
 	}
 	for _, d := range topology.Durables() {
-		ask(d.Name, func() error {
-			b, exists, err := consumerLagOf(ctx, on, d)
-			if err == nil && exists {
-				mu.Lock()
-				defer mu.Unlock()
-				v.consumers = append(v.consumers, b)
-			}
-			return err
-		})
+		add(d.Name, func() ([]prometheus.Metric, error) { return consumerLag(ctx, b, d) })
 	}
-	ask("account", func() error {
-		s, err := storeSizeOf(ctx, on)
-		mu.Lock()
-		defer mu.Unlock()
-		v.store = s
-		return err
-	})
+	add("account", func() ([]prometheus.Metric, error) { return accountSize(ctx, b) })
 	all.Wait()
 	v.at, v.up = time.Now(), len(errs) == 0
 	return v, errors.Join(errs...)
@@ -76,43 +54,52 @@ func missing(err error) bool {
 	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
 }
 
-// streams returns the names of the sampled streams.
+// streams returns the names of the sampled streams: those of the kinds, and the state bucket's, which also grows.
 func streams() []string {
 	var all []string
 	for _, k := range bus.Kinds {
 		all = append(all, k.Stream())
 	}
-	return append(all, stateStream)
+	return append(all, topology.State.Stream())
 }
 
-func streamSizeOf(ctx context.Context, on *bus.Bus, name string) (streamSize, error) {
-	s, err := on.JetStream().Stream(ctx, name)
+func streamSize(ctx context.Context, b *bus.Bus, name string) ([]prometheus.Metric, error) {
+	s, err := b.JetStream().Stream(ctx, name)
 	if err != nil {
-		return streamSize{}, err
+		return nil, err
 	}
 	state := s.CachedInfo().State
-	offline, _ := bus.LaggingReplicas(s.CachedInfo().Cluster)
-	return streamSize{stream: name, messages: state.Msgs, bytes: state.Bytes, offline: len(offline)}, nil
+	unreachable, _ := bus.LaggingReplicas(s.CachedInfo().Cluster)
+	return []prometheus.Metric{
+		gauge(streamMessages, float64(state.Msgs), name), gauge(streamBytes, float64(state.Bytes), name), gauge(offline, float64(len(unreachable)), name),
+	}, nil
 }
 
-func storeSizeOf(ctx context.Context, on *bus.Bus) (storeSize, error) {
-	account, err := on.JetStream().AccountInfo(ctx)
+func accountSize(ctx context.Context, b *bus.Bus) ([]prometheus.Metric, error) {
+	account, err := b.JetStream().AccountInfo(ctx)
 	if err != nil {
-		return storeSize{}, err
+		return nil, err
 	}
-	return storeSize{known: true, used: account.Store, limit: uint64(max(0, account.Limits.MaxStore))}, nil
+	metrics := []prometheus.Metric{gauge(brokerBytes, float64(account.Store))}
+	if limit := account.Limits.MaxStore; limit > 0 {
+		metrics = append(metrics, gauge(brokerLimit, float64(limit)))
+	}
+	return metrics, nil
 }
 
-// consumerLagOf reads a consumer's queue and the age of its oldest message. exists is false if there is no such consumer.
-func consumerLagOf(ctx context.Context, on *bus.Bus, d topology.Durable) (b consumerLag, exists bool, err error) {
-	q, err := request.ReadQueue(ctx, on, d)
+// consumerLag returns the number of messages that a consumer has not finished, and the age of the oldest.
+func consumerLag(ctx context.Context, b *bus.Bus, d topology.Durable) ([]prometheus.Metric, error) {
+	q, err := request.ReadQueue(ctx, b, d)
 	if err != nil || !q.Exists {
-		return consumerLag{}, false, err
+		return nil, err
 	}
-	b = consumerLag{consumer: d.Name, messages: q.Unfinished()}
-	m, found, err := q.Oldest(ctx, on)
+	m, found, err := q.Oldest(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	oldest := time.Duration(0)
 	if found {
-		b.oldest = max(0, time.Since(m.Stored)) // clock skew may make a new message seem to come from the future
+		oldest = max(0, time.Since(m.Stored)) // the broker's clock may be ahead
 	}
-	return b, true, err
+	return []prometheus.Metric{gauge(messages, float64(q.Unfinished()), d.Name), gauge(age, oldest.Seconds(), d.Name)}, nil
 }
