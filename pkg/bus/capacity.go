@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/tieback/tieback/pkg/fault"
 )
@@ -14,50 +15,43 @@ import (
 // capacityGuard refuses new deliveries while the streams are nearly full (backpressure): the remaining space is kept for
 // requests already under way. A nil capacityGuard refuses nothing.
 type capacityGuard struct {
-	js  jetstream.JetStream
-	max uint64 // bytes of all streams together
+	js          jetstream.JetStream
+	max         uint64 // bytes of all streams together
+	measurement singleflight.Group
 
 	mu         sync.Mutex
-	measuring  chan struct{} // closed when the measurement under way ends; nil: none is
-	validUntil time.Time     // err is used until then
-	err        error         // of the last measurement; nil: there is room
+	validUntil time.Time // err is used until then
+	err        error     // of the last measurement; nil: there is room
 }
 
 // measureEvery is how long a measurement is used.
 const measureEvery = 2 * time.Second
 
-// check returns a throttled error while nine tenths of the capacity are used, or while the size of the streams is not known. Callers
-// share one measurement, and wait for it until ctx ends.
+// check returns a throttled error while nine tenths of the capacity are used, or while the size of the streams is not known.
+// Callers share one measurement, and wait for it until ctx ends.
 func (g *capacityGuard) check(ctx context.Context) error {
 	if g == nil {
 		return nil
 	}
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.measuring == nil && time.Now().After(g.validUntil) {
-		g.measuring = make(chan struct{})
-		go g.refresh(ctx)
+	err, valid := g.err, time.Now().Before(g.validUntil)
+	g.mu.Unlock()
+	if valid {
+		return err
 	}
-	if measuring := g.measuring; measuring != nil {
-		g.mu.Unlock()
-		select {
-		case <-measuring:
-		case <-ctx.Done():
-		}
+	measured := g.measurement.DoChan("", func() (any, error) {
+		err := g.measure(ctx)
 		g.mu.Lock()
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+		defer g.mu.Unlock()
+		g.err, g.validUntil = err, time.Now().Add(measureEvery)
+		return nil, err
+	})
+	select {
+	case m := <-measured:
+		return m.Err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return g.err
-}
-
-func (g *capacityGuard) refresh(ctx context.Context) {
-	err := g.measure(ctx)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	close(g.measuring)
-	g.measuring, g.err, g.validUntil = nil, err, time.Now().Add(measureEvery)
 }
 
 // measure serves all callers, so it ignores the deadline of the one that started it.

@@ -3,8 +3,6 @@ package bus
 import (
 	"cmp"
 	"context"
-	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -76,7 +74,6 @@ type Handler func(context.Context, Message) error
 type Consumer struct {
 	Kind        Kind
 	Name        string        // of the durable consumer, and of the stage in dead letters
-	Filter      string        // of subjects; "": that of topology.Durables, or else the whole stream
 	Concurrency int           // handlers running at once; 0: 256
 	Prefetch    int           // messages queued in addition to those; 0: 4,096
 	Attempts    int           // attempts that a message has at least; 0: 12
@@ -112,11 +109,7 @@ const (
 // Consume processes the consumer's messages until ctx ends, which also cancels running handlers, and waits for them.
 // Unfinished messages are released for redelivery. It returns an error if the consumer or its stream is deleted.
 func (b *Bus) Consume(ctx context.Context, c Consumer) error {
-	d, err := c.durable()
-	if err != nil {
-		return err
-	}
-	cons, err := b.durable(ctx, d, cmp.Or(c.AckWait, b.ackWait, defaultAckWait))
+	cons, err := b.durable(ctx, c.durable(), cmp.Or(c.AckWait, b.ackWait, defaultAckWait))
 	if err != nil {
 		return err
 	}
@@ -137,37 +130,21 @@ func (b *Bus) Consume(ctx context.Context, c Consumer) error {
 }
 
 func (c *Consumer) defaults() {
-	if c.Concurrency == 0 {
-		c.Concurrency = 256
-	}
-	if c.Prefetch == 0 {
-		c.Prefetch = 4096
-	}
-	if c.Attempts == 0 {
-		c.Attempts = 12
-	}
-	if c.Backoff == 0 {
-		c.Backoff = defaultBackoff
-	}
-	if c.RetryFor == 0 {
-		c.RetryFor = 15 * time.Minute
-	}
+	c.Concurrency, c.Prefetch, c.Attempts = cmp.Or(c.Concurrency, 256), cmp.Or(c.Prefetch, 4096), cmp.Or(c.Attempts, 12)
+	c.Backoff, c.RetryFor = cmp.Or(c.Backoff, defaultBackoff), cmp.Or(c.RetryFor, 15*time.Minute)
 	if c.Observe == nil {
 		c.Observe = func(Message, time.Duration, string, error) {}
 	}
 }
 
-// durable returns the consumer's entry in topology.Durables, or one made from its own settings if it has none.
-func (c Consumer) durable() (topology.Durable, error) {
-	all := topology.Durables()
-	i := slices.IndexFunc(all, func(d topology.Durable) bool { return d.Kind == c.Kind && d.Name == c.Name })
-	switch {
-	case i < 0:
-		return topology.Durable{Kind: c.Kind, Name: c.Name, Filter: cmp.Or(c.Filter, c.Kind.Subjects())}, nil
-	case c.Filter != "" && c.Filter != all[i].Filter:
-		return topology.Durable{}, fmt.Errorf("consumer %s has the filter %s, but topology.Durables has %s", c.Name, c.Filter, all[i].Filter)
+// durable returns the consumer's entry in topology.Durables, or one for the whole stream if it has none.
+func (c Consumer) durable() topology.Durable {
+	for _, d := range topology.Durables() {
+		if d.Kind == c.Kind && d.Name == c.Name {
+			return d
+		}
 	}
-	return all[i], nil
+	return topology.Durable{Kind: c.Kind, Name: c.Name, Filter: c.Kind.Subjects()}
 }
 
 // defaultAckWait is the ack wait of consumers without one of their own.

@@ -412,11 +412,12 @@ func (b *Bus) deliveredUpTo(ctx context.Context, stream string) (last uint64, er
 		if d.Kind.Stream() != stream {
 			continue
 		}
-		upTo, _, _, err := b.Progress(ctx, d.Kind, d.Name)
-		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-			return 0, err
+		switch c, err := b.consumer(ctx, d.Kind, d.Name); {
+		case err == nil:
+			last = max(last, c.CachedInfo().Delivered.Stream)
+		case !isNotFound(err):
+			return 0, fmt.Errorf("consumer %s: %w", d.Name, err)
 		}
-		last = max(last, upTo)
 	}
 	return last, nil
 }

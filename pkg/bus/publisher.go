@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,8 +109,8 @@ func (p *Publisher) run() {
 // batch in files of its own, which costs about as many syncs as that many single messages.
 const minBatch = 6
 
-// batchDelay is how long a busy publisher waits for more messages. It waits only if there are enough for a batch
-// already, so that a single message after a burst is not delayed.
+// batchDelay is how long a busy publisher waits for more messages. It waits only if enough for a batch are queued already, so that
+// a single message after a burst is not delayed.
 const batchDelay = 10 * time.Millisecond
 
 func (p *Publisher) group(first *publication, busy bool) []*publication {
@@ -128,8 +129,8 @@ func (p *Publisher) group(first *publication, busy bool) []*publication {
 	return g
 }
 
-// commit publishes a group in one atomic batch. One message can make the broker refuse the batch; then each message is
-// published on its own and has its own error.
+// commit publishes a group in one atomic batch. If the broker refuses the batch, which one message can cause, or if the group is
+// small, each message is published on its own and has its own error.
 func (p *Publisher) commit(g []*publication) {
 	if len(g) >= minBatch && p.batch(g) == nil {
 		p.recordAnswer(nil)
@@ -159,16 +160,14 @@ func (p *Publisher) batch(g []*publication) error {
 // cloneHeader copies a header, because batch headers must not stay on a message that is published again on its own.
 func cloneHeader(h nats.Header) nats.Header {
 	out := make(nats.Header, len(h)+3)
-	for k, v := range h {
-		out[k] = v
-	}
+	maps.Copy(out, h)
 	return out
 }
 
 // recordAnswer records whether the broker accepts messages.
 func (p *Publisher) recordAnswer(err error) {
 	var api *jetstream.APIError
-	if err == nil || errors.As(err, &api) && api.Code < 500 { // a refusal of one message
+	if err == nil || errors.As(err, &api) && api.Code < 500 { // it refused only this message
 		p.stalledSince.Store(0)
 		return
 	}
@@ -176,8 +175,8 @@ func (p *Publisher) recordAnswer(err error) {
 	p.lastFailure.Store(time.Now().UnixNano())
 }
 
-// stalledFor returns how long the broker has accepted no message although some were published. It returns 0 if none was
-// published lately: an unhealthy service gets no work, and could not recover otherwise.
+// stalledFor returns how long the broker has refused all messages. It returns 0 if none was published lately: a service that is
+// reported as unhealthy gets no work, so it would not publish, and would stay unhealthy.
 func (p *Publisher) stalledFor() time.Duration {
 	since := p.stalledSince.Load()
 	if since == 0 || time.Since(time.Unix(0, p.lastFailure.Load())) > outageTolerance/2 {

@@ -70,19 +70,14 @@ func (s Secrets) hashed() *secrets {
 	return k
 }
 
-// Authentic reports whether token is one of the company's webhook tokens, in constant time. Only hashes of
-// the tokens are kept. On a nil company it does the same work and returns false, so that a caller can't
-// distinguish an unknown company from a wrong token.
+// Authentic reports whether token is one of the company's webhook tokens, in constant time. For a nil company it does the same
+// work and returns false, so that a caller can't distinguish an unknown company from a wrong token.
 func (c *Company) Authentic(token string) bool {
-	return tokenhash.Match(c.TokenHashes(), token)
-}
-
-// TokenHashes returns the hashes of the company's webhook tokens, or none for a nil company.
-func (c *Company) TokenHashes() []tokenhash.Hash {
-	if c == nil {
-		return nil
+	var hashes []tokenhash.Hash
+	if c != nil {
+		hashes = c.current().tokens
 	}
-	return c.current().tokens
+	return tokenhash.Match(hashes, token)
 }
 
 // Settings returns the current settings of the company's driver, with the content of secret files. Callers
@@ -115,7 +110,7 @@ func (s Set) Authentic(company int64, token string) bool { return s[company].Aut
 func (s Set) Webhooks() tokenhash.Hashes {
 	all := tokenhash.Hashes{}
 	for id, c := range s {
-		all[id] = c.TokenHashes()
+		all[id] = c.current().tokens
 	}
 	return all
 }

@@ -152,9 +152,6 @@ func (e *Entry) Get(name string) string {
 	return ""
 }
 
-// Has reports whether the entry has a field of any kind.
-func (e *Entry) Has(name string) bool { return field(e.node, name) != nil }
-
 // Set writes a field as text, and reports whether that changed the entry.
 func (e *Entry) Set(name, value string) bool { return set(e.node, name, scalar(value)) }
 
@@ -212,22 +209,16 @@ func (e *Entry) Company() (*Company, error) {
 	return c, nil
 }
 
-// Text returns the file as Save would write it.
-func (f *File) Text() ([]byte, error) {
-	var b bytes.Buffer
-	enc := yaml.NewEncoder(&b)
-	enc.SetIndent(2)
-	err := errors.Join(enc.Encode(f.doc), enc.Close())
-	return b.Bytes(), err
-}
-
 // Save replaces the file atomically. A new file is readable only by its owner. Save refuses a file with an
 // invalid entry id, and a file that was changed since it was read.
 func (f *File) Save(id int64) error {
-	raw, err := f.Text()
-	if err != nil {
+	var text bytes.Buffer
+	enc := yaml.NewEncoder(&text)
+	enc.SetIndent(2)
+	if err := errors.Join(enc.Encode(f.doc), enc.Close()); err != nil {
 		return err
 	}
+	raw := text.Bytes()
 	p := parse(raw, secretfile.Read)
 	if p.set[id] == nil {
 		return fmt.Errorf("companies file %s: not written, it would be invalid: %w", f.path, p.allErrors())

@@ -3,6 +3,7 @@
 package settings
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -41,12 +42,7 @@ type Settings struct {
 
 // Load reads the variables with getenv, usually os.Getenv. Its error lists all invalid variables.
 func Load(getenv func(string) string) (Settings, error) {
-	get := func(name, fallback string) string {
-		if v := getenv(name); v != "" {
-			return v
-		}
-		return fallback
-	}
+	get := func(name, fallback string) string { return cmp.Or(getenv(name), fallback) }
 	s := Settings{
 		Data: DataFolder(getenv), NATSURL: getenv("TIEBACK_NATS_URL"),
 		NATSNKeyFile: getenv("TIEBACK_NATS_NKEY_FILE"), NATSCAFile: getenv("TIEBACK_NATS_CA_FILE"),
@@ -75,15 +71,15 @@ func Load(getenv func(string) string) (Settings, error) {
 	if s.LogLevel, err = zapcore.ParseLevel(get("TIEBACK_LOG_LEVEL", "info")); err != nil {
 		errs = append(errs, errors.New("TIEBACK_LOG_LEVEL: must be debug, info, warn or error"))
 	}
-	if s.Deadline, err = duration("TIEBACK_DEADLINE", get("TIEBACK_DEADLINE", "15m")); err != nil {
-		errs = append(errs, err)
+	duration := func(name, fallback string) time.Duration { // deadlines of less than a minute are for tests
+		v := get(name, fallback)
+		d, err := time.ParseDuration(v)
+		if err != nil || d < time.Second {
+			errs = append(errs, fmt.Errorf("%s: %q is not a duration of at least 1s; write it as 15m or 2h", name, v))
+		}
+		return d
 	}
-	if s.SyncDeadline, err = duration("TIEBACK_SYNC_DEADLINE", get("TIEBACK_SYNC_DEADLINE", "2h")); err != nil {
-		errs = append(errs, err)
-	}
-	if s.SweepEvery, err = duration("TIEBACK_SWEEP_EVERY", get("TIEBACK_SWEEP_EVERY", "5m")); err != nil {
-		errs = append(errs, err)
-	}
+	s.Deadline, s.SyncDeadline, s.SweepEvery = duration("TIEBACK_DEADLINE", "15m"), duration("TIEBACK_SYNC_DEADLINE", "2h"), duration("TIEBACK_SWEEP_EVERY", "5m")
 	if s.Traces != "" {
 		errs = append(errs, web("TIEBACK_TRACES", s.Traces))
 	}
@@ -105,21 +101,7 @@ func defaultWebhooks(companies string) string {
 }
 
 // DataFolder returns TIEBACK_DATA, or .tieback if it is not set.
-func DataFolder(getenv func(string) string) string {
-	if v := getenv("TIEBACK_DATA"); v != "" {
-		return v
-	}
-	return ".tieback"
-}
-
-// duration parses a duration of at least a second. Deadlines of less than a minute are for tests.
-func duration(name, v string) (time.Duration, error) {
-	d, err := time.ParseDuration(v)
-	if err != nil || d < time.Second {
-		return 0, fmt.Errorf("%s: %q is not a duration of at least 1s; write it as 15m or 2h", name, v)
-	}
-	return d, nil
-}
+func DataFolder(getenv func(string) string) string { return cmp.Or(getenv("TIEBACK_DATA"), ".tieback") }
 
 func addr(name, v string) error {
 	if _, _, err := net.SplitHostPort(v); err != nil {

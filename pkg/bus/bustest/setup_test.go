@@ -140,17 +140,7 @@ func TestManagedTopologyCreatesNothing(t *testing.T) {
 	}
 }
 
-// A consumer with another filter than topology.Durables would leave some subjects without a consumer.
-func TestConsumerHasFilterOfTopology(t *testing.T) {
-	t.Parallel()
-	err := bustest.Connect(t).Consume(t.Context(), bus.Consumer{Kind: bus.Event, Name: "export", Filter: "tb.event.sync.>"})
-	if err == nil || !strings.Contains(err.Error(), "tb.event.export.>") {
-		t.Errorf("%v, want an error that names the filter of topology.Durables", err)
-	}
-}
-
-// The quota bucket survives a restart of the broker. A
-// bucket of an older version, in memory, is created again.
+// The quota bucket survives a restart of the broker. A bucket of an older version, in memory, is created again.
 func TestQuotaBucketSurvivesRestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
