@@ -9,14 +9,14 @@ import (
 	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
-// Message is one message as a handler sees it.
+// Message is a message as its handler sees it.
 type Message struct {
 	Subject     Subject
 	Raw         string // the subject as received, even if it does not parse
 	Data        []byte
 	Attempt     int       // 1 for the first
-	Redelivered bool      // an earlier attempt may have done part of the work: one has begun, or the message is older than its consumer
-	Isolated    bool      // it runs in quarantine, where others wait for it: do not wait for a batch to fill
+	Redelivered bool      // an earlier attempt may have done part of the work, or the message is older than its consumer
+	Isolated    bool      // other suspects wait for it (see quarantine): do not wait for a batch to fill
 	Stored      time.Time // when the broker stored it
 	Stream      string
 	Sequence    uint64
@@ -91,8 +91,8 @@ type Consumer struct {
 	Observe func(m Message, took time.Duration, verdict string, err error) // called once per attempt; may be nil
 }
 
-// Day is RetryFor of stages that need only Procore: its outages pass, and a request that is given up before its
-// payload was fetched can't be closed out.
+// Day is RetryFor of stages that call only Procore. Its outages pass, and a request that is given up before its payload was
+// fetched can't be closed.
 const Day = 24 * time.Hour
 
 // firstDeliveryAge is the age up to which Done is not called for a message's first delivery.

@@ -109,30 +109,22 @@ func (s Subject) String() string {
 	return string(b)
 }
 
-// Parse parses a subject. A subject that String would not return is an error.
+// Parse parses a subject. It accepts exactly the subjects that String returns for catalogued and unknown types.
 func Parse(subject string) (Subject, error) {
 	t := strings.Split(subject, ".")
 	if len(t) < 6 || len(t) > 7 || t[0] != "tb" || len(t) == 7 && !runs.MatchString(t[6]) {
 		return Subject{}, fmt.Errorf("subject %q: want tb.<kind>.<category>.<type>.<company>.<request>[.<run>]", subject)
 	}
-	company, err := strconv.ParseInt(t[4], 10, 64)
-	if err != nil {
-		return Subject{}, fmt.Errorf("subject %q: company: %w", subject, err)
-	}
-	request, err := strconv.ParseInt(t[5], 10, 64)
-	if err != nil {
-		return Subject{}, fmt.Errorf("subject %q: request: %w", subject, err)
-	}
-	s := For(Kind(t[1]), t[3], company, request)
-	s.Run = strings.Join(t[6:], "")
+	company, request := requestOf(subject)
+	s := For(Kind(t[1]), t[3], company, request).WithRun(strings.Join(t[6:], ""))
 	if s.String() != subject {
-		return Subject{}, fmt.Errorf("subject %q: category and type differ from the catalogue", subject)
+		return Subject{}, fmt.Errorf("subject %q: company or request is not a number, or category and type are not those of the catalogue", subject)
 	}
 	return s, nil
 }
 
-// requestOf returns the company and request of a subject that Parse refuses, so that its failure can be reported: a newer
-// version may use other categories, types or runs. It returns zeros if they can't be read.
+// requestOf returns the company and request of a subject, also of one that Parse refuses: a newer version may use other
+// categories, types or runs. It returns zeros if they are not numbers.
 func requestOf(subject string) (company, request int64) {
 	t := strings.Split(subject, ".")
 	if len(t) < 6 || t[0] != "tb" {

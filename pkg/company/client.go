@@ -108,7 +108,7 @@ func parseClients(nodes clientNodes, read reader) *clients {
 		}
 		err = errors.Join(unknown, err)
 		if err == nil && (cs.valid[e.Name] != nil || cs.invalid[e.Name] != nil) {
-			err = errors.New("name: another client has it; give each a name of its own")
+			err = errors.New("name: another client has it; give each client another name")
 		}
 		switch {
 		case err == nil:

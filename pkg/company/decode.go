@@ -56,7 +56,7 @@ func unknownFields(n *yaml.Node, fields []string, seen map[*yaml.Node]bool) (nam
 	return names
 }
 
-// target returns the node that an alias stands for.
+// target returns the node that an alias refers to, and any other node itself.
 func target(n *yaml.Node) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
 		return n.Alias

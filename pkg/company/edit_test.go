@@ -73,13 +73,13 @@ func TestEditKeepsCommentsModeAndOtherEntries(t *testing.T) {
 	}
 }
 
-func TestEditAddsAnEntry(t *testing.T) {
+func TestEditAddsEntry(t *testing.T) {
 	for name, text := range map[string]string{"no file": "", "no list": "companies:\n", "an empty list": "companies: []\n", "others": commented} {
 		t.Run(name, func(t *testing.T) {
 			path := written(t, text)
 			f := edit(t, path)
 			if f.Entry(9) != nil {
-				t.Fatal("it is there already")
+				t.Fatal("the entry exists already")
 			}
 			e, err := f.Add(9)
 			if err != nil {
@@ -109,7 +109,7 @@ func TestEditAddsAnEntry(t *testing.T) {
 	}
 }
 
-func TestSaveRefusesAFileThatWasChanged(t *testing.T) {
+func TestSaveRefusesChangedFile(t *testing.T) {
 	path := written(t, commented)
 	f := edit(t, path)
 	f.Entry(7).Set("name", "Ours")
@@ -146,7 +146,7 @@ func TestEditErrorsHideSecrets(t *testing.T) {
 	}
 }
 
-func TestSaveKeepsASymbolicLink(t *testing.T) {
+func TestSaveKeepsSymbolicLink(t *testing.T) {
 	path := written(t, commented)
 	link := filepath.Join(t.TempDir(), "link.yaml")
 	if err := os.Symlink(path, link); err != nil {

@@ -77,13 +77,13 @@ func TestDifferencesAreNamed(t *testing.T) {
 		cfg := stream("TIEBACK_EVENT")
 		change(&cfg)
 		if differs := topology.StreamDiffers(cfg, config); len(differs) != 1 || !strings.HasPrefix(differs[0], says) {
-			t.Errorf("want %q, not %q", says, differs)
+			t.Errorf("%q, want one difference: %q", differs, says)
 		}
 	}
 	state := stream("KV_tieback-state")
 	wrong := state
 	wrong.AllowMsgTTL, wrong.Metadata = true, state.Metadata
-	wrong.MaxMsgsPerSubject, wrong.Description = 5, "somebody's"
+	wrong.MaxMsgsPerSubject, wrong.Description = 5, "changed by hand"
 	if _, err := js.UpdateStream(t.Context(), wrong); err != nil {
 		t.Fatal(err)
 	}
