@@ -83,7 +83,7 @@ vulncheck: bin/govulncheck
 
 check: generated bin/staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
-	@go test -count=1 ./services/tieback ./pkg/settings ./pkg/company -run 'TestLinks|TestReadme|TestVariables|TestCommands|TestComposeServices|TestThePage'
+	@go test -count=1 ./services/tieback ./pkg/settings ./pkg/company -run 'TestLinks|TestReadme|TestVariables|TestCommands|TestComposeServices|TestConfigurationPage'
 	go vet $(PACKAGES) ./deploy/test/...
 	@for m in $(MODULES) deploy/test; do (cd $$m && GOWORK=off go build ./... && GOWORK=off go mod tidy -diff && "$(CURDIR)/bin/staticcheck" ./...) || exit 1; done
 
