@@ -111,14 +111,14 @@ func TestRotatedPasswordAppliesToTheNextCallOnly(t *testing.T) {
 		s.shared.Renew(t.Context())
 		synctest.Wait()
 		if len(s.drivers) != 1 {
-			t.Fatal("opened anew although nothing has changed")
+			t.Fatal("opened again although nothing has changed")
 		}
 		s.rotate("new")
 		s.shared.Renew(t.Context())
 		synctest.Wait()
 		s.call()
 		if len(s.drivers) != 2 || s.drivers[1].password != "new" || s.drivers[1].calls.Load() != 1 {
-			t.Fatal("the next call does not go by the new password")
+			t.Fatal("the next call does not use the new password")
 		}
 		if old.closed.Load() {
 			t.Fatal("the old driver was closed under a call")

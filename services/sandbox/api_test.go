@@ -113,7 +113,7 @@ func TestRefusals(t *testing.T) {
 		{"no origin id", "PATCH", co + "/external_data/sync", fmt.Sprintf(`{"updates":[{"item_type":"vendor","item_id":%d}]}`, vendor), 200, "is missing"},
 		{"a float for an id", "PATCH", co + "/external_data/sync", `{"updates":[{"item_type":"vendor","item_id":9.007e15,"origin_id":"X"}]}`, 200, "could not be found"},
 
-		{"an unknown status", "PATCH", fmt.Sprintf("%s/erp_request_details/%d", co, detail), `{"request_detail":{"status":"done"}}`, 422, "none of"},
+		{"an unknown status", "PATCH", fmt.Sprintf("%s/erp_request_details/%d", co, detail), `{"request_detail":{"status":"done"}}`, 422, "not one of"},
 		{"no request_detail", "PATCH", fmt.Sprintf("%s/erp_request_details/%d", co, detail), `{"status":"success"}`, 422, "request_detail"},
 		{"messages that are no list", "PATCH", fmt.Sprintf("%s/erp_request_details/%d", co, detail), `{"request_detail":{"status":"failed","messages":"no"}}`, 422, "must be of type array"},
 		{"an unknown detail", "PATCH", co + "/erp_request_details/1", `{"request_detail":{"status":"failed"}}`, 404, "not in company"},
@@ -133,7 +133,7 @@ func TestRefusals(t *testing.T) {
 		{"unlinking an unknown payment", "PATCH", co + "/invoice_payments/1/unlink", "", 422, "invoice_payment 1 could not be found"},
 
 		{"staging a type that can't be", "PATCH", co + "/staged_records/sync", `{"updates":[{"item_type":"cost_code","origin_id":"X"}]}`, 200, "cannot be staged"},
-		{"staging in a status that isn't", "PATCH", co + "/staged_records/sync", `{"updates":[{"item_type":"vendor","origin_id":"X","status":"ready"}]}`, 200, "none of staged"},
+		{"staging in a status that isn't", "PATCH", co + "/staged_records/sync", `{"updates":[{"item_type":"vendor","origin_id":"X","status":"ready"}]}`, 200, "one of staged"},
 		{"staging without a project", "PATCH", co + "/staged_records/sync", `{"updates":[{"item_type":"sub_job","origin_id":"X","data":{}}]}`, 200, "data.project_origin_id"},
 		{"staging a change order of nothing", "PATCH", co + "/staged_records/sync", `{"updates":[{"item_type":"commitment_change_order","origin_id":"X","data":{"project_origin_id":"P"}}]}`, 200, "data.commitment_origin_id"},
 		{"staging a line alone", "PATCH", co + "/staged_records/sync", `{"updates":[{"item_type":"line_item","origin_id":"X"}]}`, 200, "parent_origin_id"},
@@ -168,7 +168,7 @@ func TestRefusals(t *testing.T) {
 		{"a namespace with capitals", "POST", "/rest/v1.0/webhooks/hooks", `{"company_id":7,"hook":{"api_version":"v2.0","namespace":"Tie_Back","destination_url":"http://x"}}`, 422, "namespace"},
 		{"a hook for another company", "POST", "/rest/v1.0/webhooks/hooks", `{"company_id":8,"hook":{}}`, 403, "another company"},
 		{"an unknown hook", "GET", "/rest/v1.0/webhooks/hooks/1/deliveries?company_id=7", "", 404, "hook 1"},
-		{"deliveries of an unknown status", "GET", "/rest/v1.0/webhooks/hooks/1/deliveries?company_id=7&filters[status]=lost", "", 422, "none of any"},
+		{"deliveries of an unknown status", "GET", "/rest/v1.0/webhooks/hooks/1/deliveries?company_id=7&filters[status]=lost", "", 422, "one of any"},
 	}
 	for _, c := range cases {
 		t.Run(c.why, func(t *testing.T) {

@@ -28,7 +28,7 @@ func (c Company) validate() error {
 		errs = append(errs, errors.New("client_id, client_secret: both are required"))
 	}
 	if !slices.Contains([]string{"", "v2.0", "v3.0", "v4.0", Rotate}, c.APIVersion) {
-		errs = append(errs, fmt.Errorf("api_version: %q is none of v2.0, v3.0, v4.0, %s", c.APIVersion, Rotate))
+		errs = append(errs, fmt.Errorf("api_version: %q is not one of v2.0, v3.0, v4.0, %s", c.APIVersion, Rotate))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("company %d: %w", c.ID, err)

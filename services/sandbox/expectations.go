@@ -79,8 +79,8 @@ func expectations(row catalogue.EventType, payload map[string]any, key string, h
 func markExpectations(row catalogue.EventType, payload map[string]any) []expectation {
 	var out []expectation
 	for _, m := range row.Marks {
-		path, field, _ := cutLastField(m.ItemIDAt)
-		for _, holder := range at(payload, path) {
+		holders, field := parents(payload, m.ItemIDAt)
+		for _, holder := range holders {
 			o, _ := holder.(map[string]any)
 			if id, valid := parseID(o[field]); valid {
 				out = append(out, expectation{want: wantSynced, kind: markKind(m.ItemType, o), id: id})
@@ -88,14 +88,6 @@ func markExpectations(row catalogue.EventType, payload map[string]any) []expecta
 		}
 	}
 	return out
-}
-
-func cutLastField(path string) (before, after string, found bool) {
-	i := strings.LastIndex(path, ".")
-	if i < 0 {
-		return "", path, false
-	}
-	return path[:i], path[i+1:], true
 }
 
 // markKind returns the item type of a mark; in some rows of the catalogue a field of the record decides it.

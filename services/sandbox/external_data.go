@@ -150,9 +150,6 @@ func unlinkPayment(c *call) answer {
 }
 
 func (c *call) unlink(id int64, shown any, kinds ...string) answer {
-	if c.sb.cfg.NoStatusManagement {
-		return unknownPath(c)
-	}
 	c.co.mu.Lock()
 	defer c.co.mu.Unlock()
 	for _, kind := range kinds {

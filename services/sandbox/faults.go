@@ -26,17 +26,15 @@ const (
 
 // FaultRule describes a fault and the calls that it affects.
 type FaultRule struct {
-	Method     string    `json:"method"`     // "": any
-	Path       string    `json:"path"`       // part of the path, or of its pattern; "": any
-	CompanyID  int64     `json:"company_id"` // in the company header; 0: any
-	Kind       FaultKind `json:"kind"`
-	Status     int       `json:"status"`      // of FaultStatus: 429, 500, 502, 503 or any other
-	Done       bool      `json:"done"`        // of FaultStatus: the call is processed too
-	Above      int       `json:"above"`       // only sync actions with more updates; 0: all calls
-	RetryAfter int       `json:"retry_after"` // seconds; 0: 1 for 503, none for others
-	Times      int       `json:"times"`       // the number of affected calls; 0: one, or with Fraction or Seconds unlimited
-	Fraction   float64   `json:"fraction"`    // of the matching calls; 0: all
-	Seconds    float64   `json:"seconds"`     // the duration of the rule; 0: unlimited
+	Method     string // "": any
+	Path       string // part of the path, or of its pattern; "": any
+	CompanyID  int64  // in the company header; 0: any
+	Kind       FaultKind
+	Status     int     // of FaultStatus: 429, 500, 502, 503 or any other
+	RetryAfter int     // seconds; 0: 1 for 503, none for others
+	Times      int     // the number of affected calls; 0: one, or with Fraction or Seconds unlimited
+	Fraction   float64 // of the matching calls; 0: all
+	Seconds    float64 // the duration of the rule; 0: unlimited
 
 	ends time.Time
 }
@@ -115,9 +113,6 @@ func (f *FaultRule) matches(c *call, pattern string) bool {
 	if f.CompanyID != 0 && c.r.Header.Get(companyHeader) != strconv.FormatInt(f.CompanyID, 10) {
 		return false
 	}
-	if f.Above > 0 && c.updates() <= f.Above {
-		return false
-	}
 	return strings.Contains(pattern, f.Path) || strings.Contains(c.r.URL.Path, f.Path)
 }
 
@@ -142,22 +137,8 @@ func (sb *Sandbox) answer(c *call, pattern string, do func(*call) answer) answer
 		}
 		return do(c)
 	default:
-		if rule.Done {
-			do(c)
-		}
 		return rule.answer(sb.serverTime(time.Now()))
 	}
-}
-
-// updates returns the number of updates of a sync action.
-func (c *call) updates() int {
-	var body struct {
-		Updates []any `json:"updates"`
-	}
-	if c.decode(&body) != nil {
-		return 0
-	}
-	return len(body.Updates)
 }
 
 func (f *FaultRule) answer(now time.Time) answer {

@@ -152,7 +152,7 @@ func (f *hookFields) bad() *answer {
 	case f.Namespace != "" && !namespace.MatchString(f.Namespace):
 		return new(invalid("namespace", "%q has other characters than a-z, 0-9 and -", f.Namespace))
 	case f.APIVersion != "" && !slices.Contains([]string{"v2.0", "v3.0", "v4.0"}, f.APIVersion):
-		return new(invalid("api_version", "%q is none of v2.0, v3.0, v4.0", f.APIVersion))
+		return new(invalid("api_version", "%q is not one of v2.0, v3.0, v4.0", f.APIVersion))
 	}
 	return nil
 }
@@ -218,14 +218,7 @@ func updateHook(c *call) answer {
 		return *bad
 	}
 	return withHook(c, func(h *hook) answer {
-		for _, change := range []struct {
-			to   *string
-			from string
-		}{{&h.apiVersion, body.Hook.APIVersion}, {&h.namespace, body.Hook.Namespace}, {&h.url, body.Hook.URL}} {
-			if change.from != "" {
-				*change.to = change.from
-			}
-		}
+		h.apiVersion, h.namespace, h.url = cmp.Or(body.Hook.APIVersion, h.apiVersion), cmp.Or(body.Hook.Namespace, h.namespace), cmp.Or(body.Hook.URL, h.url)
 		if body.Hook.Headers != nil {
 			h.headers = body.Hook.Headers
 		}
@@ -285,7 +278,7 @@ func listDeliveries(c *call) answer {
 	filter := cmp.Or(c.sb.cfg.StatusFilter, "filters[status]")
 	status := q.Get(filter)
 	if !slices.Contains([]string{"", "any", "successful", "discarded", "failing"}, status) {
-		return invalid(filter, "%q is none of any, successful, discarded, failing", status)
+		return invalid(filter, "%q is not one of any, successful, discarded, failing", status)
 	}
 	size := min(atLeast1(q.Get("page_size"), 100), 1000)
 	return withHook(c, func(h *hook) answer { return ok(h.log(status, q.Get("page_start"), size)) })

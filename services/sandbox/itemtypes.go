@@ -20,7 +20,7 @@ var recordsUnder = map[string]string{
 	"contract_payment": "contract_payment", "direct_cost": "company_level_direct_cost",
 }
 
-// kindOf returns the kind of the record that an object under a key is; "" if it is none.
+// kindOf returns the kind of the record that an object under a key is, or "" if it is not a record.
 func kindOf(key string, o map[string]any) string {
 	if _, has := o["id"]; !has {
 		return ""

@@ -23,17 +23,18 @@ type window struct {
 }
 
 func newLimits(cfg Config) *limits {
-	size := func(d time.Duration) time.Duration { return time.Duration(float64(d) / cfg.Speed) }
-	limit := func(n int) int {
-		if n < 0 {
-			return math.MaxInt32
-		}
-		return n
-	}
 	return &limits{
-		hourly: window{limit: limit(cfg.HourlyLimit), size: size(time.Hour)},
-		spike:  window{limit: limit(cfg.SpikeLimit), size: size(10 * time.Second)},
+		hourly: window{limit: limitOf(cfg.HourlyLimit), size: cfg.scaled(time.Hour)},
+		spike:  window{limit: limitOf(cfg.SpikeLimit), size: cfg.scaled(10 * time.Second)},
 	}
+}
+
+// limitOf returns the limit of a setting. A negative setting means no limit.
+func limitOf(n int) int {
+	if n < 0 {
+		return math.MaxInt32
+	}
+	return n
 }
 
 func (w *window) roll(now time.Time) {
@@ -88,14 +89,6 @@ func (sb *Sandbox) SetLimits(companyID int64, hourly, spike int) error {
 	}
 	co.limits.mu.Lock()
 	defer co.limits.mu.Unlock()
-	for _, w := range []struct {
-		w *window
-		n int
-	}{{&co.limits.hourly, hourly}, {&co.limits.spike, spike}} {
-		w.w.limit = w.n
-		if w.n < 0 {
-			w.w.limit = math.MaxInt32
-		}
-	}
+	co.limits.hourly.limit, co.limits.spike.limit = limitOf(hourly), limitOf(spike)
 	return nil
 }

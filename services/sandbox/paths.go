@@ -46,15 +46,21 @@ func GetID(payload map[string]any, path string) int64 {
 
 // Set sets the values at a path of a payload. The objects on the path must exist.
 func Set(payload map[string]any, path string, value any) {
-	parents, field := []any{payload}, strings.TrimPrefix(path, ".")
-	if i := strings.LastIndex(field, "."); i >= 0 {
-		parents, field = at(payload, field[:i]), field[i+1:]
-	}
-	for _, p := range parents {
-		if o, isObject := p.(map[string]any); isObject {
+	holders, field := parents(payload, path)
+	for _, h := range holders {
+		if o, isObject := h.(map[string]any); isObject {
 			o[field] = value
 		}
 	}
+}
+
+// parents returns the values that have the last field of a path, and the field.
+func parents(payload map[string]any, path string) (holders []any, field string) {
+	field = strings.TrimPrefix(path, ".")
+	if i := strings.LastIndex(field, "."); i >= 0 {
+		return at(payload, field[:i]), field[i+1:]
+	}
+	return []any{payload}, field
 }
 
 // clone returns a deep copy of a payload.

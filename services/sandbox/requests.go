@@ -142,7 +142,7 @@ func syncDetails(c *call, body syncBody) answer {
 func (d *detail) set(item map[string]any, now time.Time) itemErrors {
 	status, _ := item["status"].(string)
 	if !slices.Contains([]string{InProgress, Success, Failed, Stale}, status) {
-		return fieldError("status", "%q is none of in_progress, success, failed, stale", status)
+		return fieldError("status", "%q is not one of in_progress, success, failed, stale", status)
 	}
 	messages, errs := messagesOf(item)
 	if errs != nil {

@@ -146,13 +146,12 @@ func (ri *reissuer) id(kind, old, origin string) int64 {
 		origin = "" // in the sample it is the origin id of the contract line
 	}
 	key := seenKey{kind, old}
-	if id, again := ri.seen[key]; again && (origin == "" || ri.co.byOrigin(kind, origin) == nil || ri.co.byOrigin(kind, origin).id == id) {
+	r := ri.co.byOrigin(kind, origin)
+	if id, again := ri.seen[key]; again && (r == nil || r.id == id) {
 		return id
 	}
-	r := ri.co.byOrigin(kind, origin)
 	if r == nil {
-		r = ri.co.add(kind, ri.sb.newID())
-		_ = ri.co.link(r, origin) // no other record has it
+		r = ri.co.ensure(ri.sb, kind, origin)
 	}
 	ri.seen[key] = r.id
 	return r.id

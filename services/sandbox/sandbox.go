@@ -19,6 +19,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,8 +53,6 @@ type Config struct {
 	LateFraction      float64       // fraction of deliveries, duplicates included, that are delayed, so that others overtake them
 	LateBy            time.Duration // the longest delay, in sandbox time; 0: 2 s
 	InFlight          int           // concurrent webhook calls of all hooks; 0: 32
-
-	NoStatusManagement bool // the routes that unlink a record do not exist
 
 	HookHeaders  string // how the API shows a hook's destination_headers: "" masks all but the last 5 characters; Plain; Hidden
 	StatusFilter string // the query parameter that filters a hook's deliveries; "": filters[status]; Ignored: none does
@@ -123,24 +122,9 @@ func New(cfg Config) *Sandbox {
 }
 
 func (c Config) withDefaults() Config {
-	setDefault := func(v *int, d int) {
-		if *v == 0 {
-			*v = d
-		}
-	}
-	setDefault(&c.HourlyLimit, 3600)
-	setDefault(&c.SpikeLimit, 25)
-	setDefault(&c.InFlight, 32)
-	setDefault(&c.CallLog, 20_000)
-	if c.Speed <= 0 {
-		c.Speed = 1
-	}
-	if c.LateBy <= 0 {
-		c.LateBy = 2 * time.Second
-	}
-	if c.APIVersion == "" {
-		c.APIVersion = "v2.0"
-	}
+	c.HourlyLimit, c.SpikeLimit = cmp.Or(c.HourlyLimit, 3600), cmp.Or(c.SpikeLimit, 25)
+	c.InFlight, c.CallLog = cmp.Or(c.InFlight, 32), cmp.Or(c.CallLog, 20_000)
+	c.Speed, c.LateBy, c.APIVersion = cmp.Or(c.Speed, 1), cmp.Or(c.LateBy, 2*time.Second), cmp.Or(c.APIVersion, "v2.0")
 	return c
 }
 
@@ -153,9 +137,7 @@ func (sb *Sandbox) Run(ctx context.Context) error { return sb.hooks.run(ctx) }
 
 // AddCompany adds a company. If it has a WebhookURL, it also gets an ERP connection and a hook for ERP requests.
 func (sb *Sandbox) AddCompany(c Company) error {
-	if c.APIVersion == "" {
-		c.APIVersion = sb.cfg.APIVersion
-	}
+	c.APIVersion = cmp.Or(c.APIVersion, sb.cfg.APIVersion)
 	if err := c.validate(); err != nil {
 		return err
 	}
@@ -203,9 +185,9 @@ func (sb *Sandbox) newRequestID() int64 {
 func (sb *Sandbox) newID() int64 { return sb.nextID.Add(1) }
 
 // scaled converts a duration of Procore to sandbox time.
-func (sb *Sandbox) scaled(d time.Duration) time.Duration {
-	return time.Duration(float64(d) / sb.cfg.Speed)
-}
+func (sb *Sandbox) scaled(d time.Duration) time.Duration { return sb.cfg.scaled(d) }
+
+func (c Config) scaled(d time.Duration) time.Duration { return time.Duration(float64(d) / c.Speed) }
 
 // deliveryDelay returns by how much to delay a delivery.
 func (sb *Sandbox) deliveryDelay() time.Duration {

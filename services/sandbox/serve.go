@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ func Main(ctx context.Context, getenv func(string) string) error {
 	if err != nil {
 		return err
 	}
-	companies, err := LoadCompanies(getenv("SANDBOX_COMPANIES"))
+	companies, err := loadCompanies(getenv("SANDBOX_COMPANIES"))
 	if err != nil {
 		return err
 	}
@@ -36,11 +37,7 @@ func Main(ctx context.Context, getenv func(string) string) error {
 			return fmt.Errorf("SANDBOX_COMPANIES: %w", err)
 		}
 	}
-	addr := getenv("SANDBOX_ADDR")
-	if addr == "" {
-		addr = ":8081"
-	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cmp.Or(getenv("SANDBOX_ADDR"), ":8081"))
 	if err != nil {
 		return fmt.Errorf("SANDBOX_ADDR: %w", err)
 	}
@@ -70,8 +67,8 @@ func (sb *Sandbox) serve(ctx context.Context, listener net.Listener) error {
 	return errors.Join(err, delivered)
 }
 
-// LoadCompanies reads a companies file of the sandbox in YAML or JSON.
-func LoadCompanies(path string) ([]Company, error) {
+// loadCompanies reads a companies file of the sandbox in YAML or JSON.
+func loadCompanies(path string) ([]Company, error) {
 	if path == "" {
 		return nil, errors.New("SANDBOX_COMPANIES is not set: set it to the path of a file with {\"companies\": [{id, name, client_id, client_secret, webhook_url, webhook_token}]}")
 	}

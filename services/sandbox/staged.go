@@ -99,7 +99,7 @@ func (c *call) readStaged(item map[string]any) (*staged, itemErrors) {
 		status = statusStaged
 	}
 	if !slices.Contains([]string{statusStaged, statusImported, statusInvalid, statusArchived}, status) {
-		return nil, fieldError("status", "%q is none of staged, imported, invalid, archived", status)
+		return nil, fieldError("status", "%q is not one of staged, imported, invalid, archived", status)
 	}
 	st := &staged{key: stagedKey{kind, origin}, status: status, parent: text(item["parent_origin_id"]), code: text(item["origin_code"])}
 	st.data, _ = item["data"].(map[string]any)

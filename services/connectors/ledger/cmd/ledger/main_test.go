@@ -22,7 +22,7 @@ func TestInvalidEnvironmentIsRefused(t *testing.T) {
 	for name, c := range map[string]struct{ variable, value, says string }{
 		"a certificate without key":  {"LEDGER_TLS_CERT", "/cert.pem", "give both or neither"},
 		"a key without certificate":  {"LEDGER_TLS_KEY", "/key.pem", "give both or neither"},
-		"a currency that is none":    {"LEDGER_CURRENCY", "dollars", "must be an ISO code"},
+		"not an ISO code":            {"LEDGER_CURRENCY", "dollars", "must be an ISO code"},
 		"a rehearsal by another yes": {"LEDGER_REHEARSAL", "yes", "must be on or off"},
 		"no token in the file":       {"LEDGER_TOKEN_FILE", empty, "it has 0"}, // and not: no token is asked for
 		"three tokens":               {"LEDGER_TOKEN_FILE", three, "it has 3"},
