@@ -15,6 +15,13 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
+// The variables by which a command finds a console.
+const (
+	ConsoleURL       = "TIEBACK_URL"        // address of the console that the commands ask; "": the one of this machine
+	ConsoleToken     = "TIEBACK_TOKEN"      // the token that they send
+	ConsoleTokenFile = "TIEBACK_TOKEN_FILE" // file with the token
+)
+
 // Settings are the values of the variables, with defaults applied.
 type Settings struct {
 	Data            string        // TIEBACK_DATA: the data folder

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -32,7 +33,7 @@ import (
 
 // Options say how the console is reached.
 type Options struct {
-	Listener net.Listener      // of pages and API; Run closes it
+	Listener net.Listener      // of pages and API; Run closes it. nil: only Socket is served
 	Socket   string            // path of a socket for the command line; "": none. Who may open it may do everything
 	Link     func(link string) // called with a link that signs its first user in, if there is no access file; nil: not called
 }
@@ -55,13 +56,16 @@ func Socket(data string) string { return filepath.Join(data, "tieback.sock") }
 
 // Run serves the console until ctx ends.
 func Run(ctx context.Context, a *tenant.App, o Options) error {
+	if o.Listener != nil {
+		defer o.Listener.Close() //nolint:errcheck // the server has closed it, or there is no server
+	}
 	gate, err := openGate(a)
 	if err != nil {
-		return errors.Join(err, o.Listener.Close())
+		return err
 	}
 	x, err := OpenIndex(a, IndexPath(a.Settings.Data))
 	if err != nil {
-		return errors.Join(err, o.Listener.Close())
+		return err
 	}
 	defer func() {
 		if err := x.Close(); err != nil {
@@ -69,21 +73,32 @@ func Run(ctx context.Context, a *tenant.App, o Options) error {
 		}
 	}()
 	handlers := api.New(a, api.Options{Index: x})
-	all := http.NewServeMux()
-	all.Handle("/tieback.operator.v1.", handlers.Handler())
-	all.Handle("/", web.New(web.API{Overview: handlers, Requests: handlers, DeadLetters: handlers, Companies: handlers, Reconciliation: handlers}, a.Log))
-	a.Log.Info("console", zap.Stringer("address", o.Listener.Addr()))
-	if o.Link != nil && a.Settings.ConsoleAccess == "" {
-		o.Link("http://" + o.Listener.Addr().String() + gate.Link())
-	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return stopped(ctx, x.Run(ctx, a.Bus)) })
-	g.Go(func() error { gate.Watch(ctx, app.RereadEvery); return nil })
-	g.Go(func() error { return gate.Serve(ctx, o.Listener, all) })
+	if o.Listener != nil {
+		pages := web.New(web.API{Overview: handlers, Requests: handlers, DeadLetters: handlers, Companies: handlers, Reconciliation: handlers}, a.Log)
+		a.Log.Info("console", zap.Stringer("address", o.Listener.Addr()))
+		if o.Link != nil && a.Settings.ConsoleAccess == "" {
+			o.Link("http://" + o.Listener.Addr().String() + gate.Link())
+		}
+		g.Go(func() error { gate.Watch(ctx, app.RereadEvery); return nil })
+		g.Go(func() error { return gate.Serve(ctx, o.Listener, withAPI(handlers.Handler(), pages)) })
+	}
 	if o.Socket != "" {
 		g.Go(func() error { return serveSocket(ctx, o.Socket, access.AsOwner(owner(), handlers.Handler())) })
 	}
 	return g.Wait()
+}
+
+// withAPI serves the API under the names of its services, and the pages elsewhere.
+func withAPI(api, pages http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/tieback.operator.v1.") {
+			api.ServeHTTP(w, r)
+			return
+		}
+		pages.ServeHTTP(w, r)
+	})
 }
 
 // IndexPath is the file of the index under the data folder.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -25,6 +26,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/bench"
 	"github.com/tieback/tieback/services/tieback/catalogue"
 	"github.com/tieback/tieback/services/tieback/command"
+	"github.com/tieback/tieback/services/tieback/config"
 	"github.com/tieback/tieback/services/tieback/connector"
 	"github.com/tieback/tieback/services/tieback/dead"
 	"github.com/tieback/tieback/services/tieback/demo"
@@ -32,6 +34,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/internal/completion"
 	"github.com/tieback/tieback/services/tieback/links"
 	"github.com/tieback/tieback/services/tieback/losses"
+	"github.com/tieback/tieback/services/tieback/requests"
 	"github.com/tieback/tieback/services/tieback/run"
 	"github.com/tieback/tieback/services/tieback/setup"
 	"github.com/tieback/tieback/services/tieback/status"
@@ -64,12 +67,26 @@ Exit codes of all commands; the help of a command has the details:
   1  the command failed, or it found a problem
   2  wrong usage or settings
 
-The shell can complete commands, flags, companies and dead letters: see tieback help completion.`,
+The shell can complete commands, flags, companies, requests and dead letters: see tieback help completion.`,
 		Version: telemetry.Version, SilenceUsage: true, SilenceErrors: true,
 	}
-	cmd.AddCommand(demoCommand(), runCommand(), connector.Command(), links.Command(), dead.Command(), ledgerCommand(), benchCommand(), catalogueCommand())
-	cmd.AddCommand(audit.Command(), sweep.Command(), setup.Command(), setup.WebhooksCommand(), doctor.Command())
-	cmd.AddCommand(status.Command(), trace.Command(), losses.Command())
+	for _, g := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"operate", "Operate:", []*cobra.Command{
+			runCommand(), status.Command(), requests.Command(), trace.Command(), dead.Command(), audit.Command(), sweep.Command(), links.Command(), doctor.Command(), losses.Command(), ledgerCommand(),
+		}},
+		{"connect", "Connect:", []*cobra.Command{setup.Command(), setup.WebhooksCommand(), config.Command()}},
+		{"develop", "Develop:", []*cobra.Command{connector.Command(), demoCommand(), benchCommand(), catalogueCommand()}},
+	} {
+		cmd.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, c := range g.commands {
+			c.GroupID = g.id
+			cmd.AddCommand(c)
+		}
+	}
+	cmd.AddCommand(versionCommand())
 	completion.Into(cmd)
 	rejectHelpForUnknown(cmd)
 	return cmd
@@ -180,10 +197,10 @@ func serve(ctx context.Context, p *tenant.App) error {
 	return pl.Run(ctx, l)
 }
 
-// consoleOptions opens the console's address; nil: it is not served.
+// consoleOptions opens the console's address. With off, the commands of this machine are served nevertheless.
 func consoleOptions(p *tenant.App) (*console.Options, error) {
 	if p.Settings.ConsoleAddr == "off" {
-		return nil, nil
+		return &console.Options{Socket: console.Socket(p.Settings.Data)}, nil
 	}
 	l, err := net.Listen("tcp", p.Settings.ConsoleAddr)
 	if err != nil {
@@ -195,6 +212,20 @@ func consoleOptions(p *tenant.App) (*console.Options, error) {
 			fmt.Fprintln(os.Stderr, "The console, for this machine's user; the link can be opened once:", link)
 		},
 	}, nil
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version of this program", Args: cobra.NoArgs,
+		Long: `Print the version of this program, the commit that it was built from, and the version of Go. tieback status -o json has the
+version of the server.
+
+Exit code 0: printed. 2: wrong usage.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "tieback %s, commit %s, %s %s/%s\n", telemetry.Version, telemetry.Revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
 }
 
 func ledgerCommand() *cobra.Command {

@@ -31,3 +31,32 @@ func TestHelpForUnknownCommand(t *testing.T) {
 		}
 	}
 }
+
+// The help lists each command in a group, except for those about the program itself.
+func TestHelpGroupsCommands(t *testing.T) {
+	var out strings.Builder
+	cmd := root()
+	cmd.SetOut(&out)
+	cmd.SetArgs([]string{"help"})
+	if err := cmd.ExecuteContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(out.String(), "Additional Commands:")
+	for _, c := range cmd.Commands() {
+		own := c.Name() == "version" || c.Name() == "help" || c.Name() == "completion"
+		if own != strings.Contains(rest, "\n  "+c.Name()+" ") || !strings.Contains(out.String(), "\n  "+c.Name()+" ") {
+			t.Errorf("%s is in the wrong part of\n%s", c.Name(), out.String())
+		}
+	}
+	for _, group := range []string{"Operate:", "Connect:", "Develop:"} {
+		if !strings.Contains(out.String(), "\n"+group+"\n") {
+			t.Errorf("no group %s in\n%s", group, out.String())
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if code, out := tieback(t, "version"); code != 0 || !strings.HasPrefix(out, "tieback dev, commit ") {
+		t.Errorf("exit %d: %s", code, out)
+	}
+}

@@ -29,7 +29,7 @@ const rehearsedCompany = "598134325841112"
 func rehearsed(args []string) bool {
 	line := strings.Join(args, " ")
 	switch args[0] {
-	case "run", "doctor", "audit", "sweep", "trace", "links", "ledger", "completion":
+	case "run", "doctor", "audit", "sweep", "trace", "links", "ledger", "completion", "requests":
 		return true
 	case "losses":
 		return !slices.Contains(args, "--accept")

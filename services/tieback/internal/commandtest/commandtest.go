@@ -6,21 +6,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/procore/procoretest"
+	"github.com/tieback/tieback/services/console"
 	"github.com/tieback/tieback/services/tieback/broker"
 	"github.com/tieback/tieback/services/tieback/command"
+	"github.com/tieback/tieback/services/tieback/run"
 )
 
 // Settings sets the environment for the test: an empty data folder, the embedded broker, an address of Procore that does not
@@ -86,6 +93,53 @@ func Embedded(t *testing.T) (b *bus.Bus, leave func()) {
 		t.Fatal(err)
 	}
 	return b, func() { b.Close(); srv.Close() }
+}
+
+// HTTP serves a handler on loopback until the test ends, and returns its URL.
+func HTTP(t *testing.T, h http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// Serve serves the operator API for the settings, as tieback run does, without services: on the socket in TIEBACK_DATA, and at
+// the URL that it returns. It ends with the test, or when leave is called.
+func Serve(t *testing.T) (url string, leave func()) {
+	t.Helper()
+	a, err := tenant.Load("tieback", os.Getenv, tenant.ValidCompanies)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pl, err := run.Open(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	socket := console.Socket(a.Settings.Data)
+	go func() { done <- console.Run(ctx, a, console.Options{Listener: l, Socket: socket}) }()
+	leave = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the console ended with: %v", err)
+		}
+		pl.Close()
+	})
+	t.Cleanup(leave)
+	for range 200 {
+		if c, err := net.Dial("unix", socket); err == nil {
+			_ = c.Close()
+			return "http://" + l.Addr().String(), leave
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the socket does not answer")
+	return "", leave
 }
 
 // Damage is bustest.Flip for the embedded broker of the settings' data folder, which must be stopped.

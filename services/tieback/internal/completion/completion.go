@@ -1,5 +1,6 @@
-// Package completion completes command lines for the shell: companies from the companies file, dead letters from
-// the broker, and the values of flags. It offers nothing that takes longer than 2 s to find out.
+// Package completion completes command lines for the shell: companies, requests and dead letters from the operator API of a
+// running process, companies from the companies file otherwise, and the values of flags. It offers nothing that takes longer
+// than 2 s to find out.
 package completion
 
 import (
@@ -11,13 +12,15 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/request"
 	"github.com/tieback/tieback/pkg/settings"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
+	"github.com/tieback/tieback/services/tieback/internal/connect"
+	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
 type source = func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective)
@@ -25,7 +28,7 @@ type source = func(cmd *cobra.Command, args []string, begun string) ([]string, c
 // Into adds completion to root and the commands below it, by the names of their flags.
 func Into(root *cobra.Command) {
 	for name, words := range map[string]source{
-		"company": companies, "output": fixed("table", "json"), "category": fixed(categories()...), "type": types, "cause": fixed(request.Causes...),
+		"company": companies, "output": fixed("table", "json"), "category": fixed(categories()...), "type": types, "cause": fixed(request.Causes...), "state": fixed("attention", "failed", "open", "succeeded", "ignored"),
 	} {
 		if root.Flags().Lookup(name) != nil {
 			_ = root.RegisterFlagCompletionFunc(name, words) // it fails only if there is one already
@@ -33,6 +36,9 @@ func Into(root *cobra.Command) {
 	}
 	if parent := root.Parent(); parent != nil && parent.Name() == "dead" && slices.Contains([]string{"show", "replay", "discard", "edit"}, root.Name()) {
 		root.ValidArgsFunction = deadLetters
+	}
+	if root.Name() == "trace" {
+		root.ValidArgsFunction = requests
 	}
 	for _, c := range root.Commands() {
 		Into(c)
@@ -61,19 +67,23 @@ func types(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
-// companies completes the ids of the companies file, with their names.
-func companies(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	s, err := settings.Load(os.Getenv)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	all, _, err := company.Load(s.Companies)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
+// companies completes the ids of the companies that a running process serves, or of those in the companies file, with their names.
+func companies(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var out []string
-	for id, c := range all {
-		out = append(out, fmt.Sprintf("%d\t%s", id, c.Name))
+	ask(cmd, func(ctx context.Context, c *connect.Client) error {
+		all, err := c.ListCompanies(ctx, &operatorv1.ListCompaniesRequest{})
+		for _, c := range all.GetCompanies() {
+			if c.Served {
+				out = append(out, fmt.Sprintf("%d\t%s", c.Id, c.Name))
+			}
+		}
+		return err
+	})
+	if s, err := settings.Load(os.Getenv); out == nil && err == nil {
+		all, _, _ := company.Load(s.Companies) // no company if it can't be read
+		for id, c := range all {
+			out = append(out, fmt.Sprintf("%d\t%s", id, c.Name))
+		}
 	}
 	slices.Sort(out)
 	return out, cobra.ShellCompDirectiveNoFileComp
@@ -82,35 +92,53 @@ func companies(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirec
 // timeout limits how long a completion takes.
 const timeout = 2 * time.Second
 
-// deadLetters completes the ids of the newest unresolved dead letters, with their types and causes. It does not open the
-// embedded broker.
-func deadLetters(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	none := cobra.ShellCompDirectiveNoFileComp
-	s, err := settings.Load(os.Getenv)
-	if err != nil || s.NATSURL == "" || len(args) > 0 && cmd.Name() != "replay" && cmd.Name() != "discard" {
-		return nil, none
-	}
+// ask calls f with a client of a running process. Errors are ignored, as nothing is offered then.
+func ask(cmd *cobra.Command, f func(context.Context, *connect.Client) error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), timeout)
 	defer cancel()
-	b, err := bus.ConnectReadOnly(ctx, bus.Options{URL: s.NATSURL, NKeyFile: s.NATSNKeyFile, CAFile: s.NATSCAFile, Name: "tieback", Log: zap.NewNop()})
+	c, err := connect.Dial(ctx, connect.Options{Name: "completion", Running: true})
 	if err != nil {
-		return nil, none
+		return
 	}
-	defer b.Close()
-	all, err := request.DeadLetters(ctx, b, request.Filter{Since: time.Now().Add(-maxAge)})
-	if err != nil {
-		return nil, none
-	}
-	var out []string
-	for _, l := range all[max(0, len(all)-maxOffered):] {
-		if id := fmt.Sprint(l.ID); !slices.Contains(args, id) {
-			out = append(out, fmt.Sprintf("%s\t%s, %s, request %d", id, strings.ReplaceAll(l.Type, "\t", " "), l.Cause(), l.ErpRequestId))
-		}
-	}
-	return out, none | cobra.ShellCompDirectiveKeepOrder
+	defer c.Close()
+	_ = f(ctx, c)
 }
 
-// Dead letters are offered if they are younger than maxAge, at most the newest maxOffered.
+// requests completes the ids of requests: those that need attention and failed first.
+func requests(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	var out []string
+	if len(args) == 0 {
+		ask(cmd, func(ctx context.Context, c *connect.Client) error {
+			all, err := c.ListRequests(ctx, &operatorv1.ListRequestsRequest{PageSize: 1000})
+			for _, r := range all.GetRequests() {
+				if id := fmt.Sprint(r.RequestId); len(out) < maxOffered && strings.HasPrefix(id, begun) {
+					out = append(out, fmt.Sprintf("%s\t%s", id, terminal.Line(fmt.Sprintf("%s, %s %s", r.State, r.Type, r.Record))))
+				}
+			}
+			return err
+		})
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}
+
+// deadLetters completes the ids of the newest unresolved dead letters, with their types and causes.
+func deadLetters(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var out []string
+	if len(args) == 0 || cmd.Name() == "replay" || cmd.Name() == "discard" {
+		ask(cmd, func(ctx context.Context, c *connect.Client) error {
+			all, err := c.ListDeadLetters(ctx, &operatorv1.ListDeadLettersRequest{PageSize: maxOffered, Filter: &operatorv1.DeadLetterFilter{Since: timestamppb.New(time.Now().Add(-maxAge))}})
+			for _, l := range slices.Backward(all.GetDeadLetters()) {
+				if id := fmt.Sprint(l.Id); !slices.Contains(args, id) {
+					out = append(out, fmt.Sprintf("%s\t%s", id, terminal.Line(fmt.Sprintf("%s, %s, request %d", l.Request.GetType(), l.Cause, l.Request.GetRequestId()))))
+				}
+			}
+			return err
+		})
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}
+
+// Dead letters are offered if they are younger than maxAge; requests and dead letters at most maxOffered.
 const (
 	maxAge     = 7 * 24 * time.Hour
 	maxOffered = 50

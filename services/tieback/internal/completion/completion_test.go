@@ -8,12 +8,15 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/audit"
 	"github.com/tieback/tieback/services/tieback/dead"
 	"github.com/tieback/tieback/services/tieback/internal/commandtest"
+	"github.com/tieback/tieback/services/tieback/trace"
 )
 
 const acme = 598134325841112 // a company
@@ -25,7 +28,7 @@ func offered(t *testing.T, words ...string) []string {
 	t.Helper()
 	var out strings.Builder
 	root := &cobra.Command{Use: "tieback"}
-	root.AddCommand(dead.Command(), audit.Command())
+	root.AddCommand(dead.Command(), audit.Command(), trace.Command())
 	Into(root)
 	root.SetOut(&out)
 	root.SetErr(&strings.Builder{})
@@ -76,23 +79,44 @@ func TestNothingIsOfferedWhereNothingIsKnown(t *testing.T) {
 	}
 }
 
-func TestDeadLettersAreOffered(t *testing.T) {
-	commandtest.Settings(t, acme)
-	b := commandtest.Listening(t)
+// Companies, requests and dead letters are those of the tieback run of the data folder.
+func TestRunningProcessIsAsked(t *testing.T) {
+	commandtest.Settings(t, acme, 7)
+	b, leave := commandtest.Embedded(t)
 	for seq, request := range []int64{12, 13} {
 		s := bus.For(bus.Event, "create_vendor", 7, request)
+		e := &tiebackv1.Event{CompanyId: 7, ErpRequestId: request, Type: "create_vendor", RequestedAt: timestamppb.Now(), Payload: []byte(`{}`)}
+		if err := b.PublishOnce(t.Context(), s, e); err != nil {
+			t.Fatal(err)
+		}
 		m := bus.Message{Subject: s, Raw: s.String(), Stream: bus.Event.Stream(), Sequence: uint64(seq + 1)} //nolint:gosec // 1 or 2
 		if err := b.DeadLetter(t.Context(), "export", m, fault.New(fault.Permanent, errors.New("no"))); err != nil {
 			t.Fatal(err)
 		}
 	}
+	leave()
+	commandtest.Serve(t)
+	t.Setenv("TIEBACK_COMPANIES", "nowhere.yaml")
 	if got := offered(t, "dead", "show", ""); len(got) != 2 || got[0] != "1\tcreate_vendor, ours, request 12" {
 		t.Errorf("offered are %q", got)
 	}
 	if got := offered(t, "dead", "replay", "1", ""); len(got) != 1 || !strings.HasPrefix(got[0], "2\t") {
-		t.Errorf("after letter 1, offered are %q", got)
+		t.Errorf("after dead letter 1, offered are %q", got)
 	}
 	if got := offered(t, "dead", "show", "1", ""); len(got) > 0 {
-		t.Errorf("show takes one letter, and is offered %q", got)
+		t.Errorf("show takes one dead letter, and is offered %q", got)
+	}
+	if got := offered(t, "audit", "--company", ""); !contains(got, "598134325841112\tAcme") || !contains(got, "7\tAcme") {
+		t.Errorf("companies: %q", got)
+	}
+	var got []string
+	for range 50 { // until the index has read the streams
+		if got = offered(t, "trace", "1"); len(got) == 2 {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if len(got) != 2 || !strings.Contains(strings.Join(got, "\n"), "12\tattention, create_vendor") {
+		t.Errorf("requests: %q", got)
 	}
 }

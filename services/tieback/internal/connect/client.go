@@ -48,6 +48,7 @@ type Options struct {
 	Name     string // of the command, in logs
 	As       string // recorded with what the command does; "": User. A console at TIEBACK_URL knows its caller, and refuses it
 	ReadOnly bool   // the broker may lack streams; nothing is created, and nothing may be changed
+	Running  bool   // ask another process only; never serve the API in this one
 }
 
 // FailedError is an error of Dial that is not a mistake in usage or settings.
@@ -59,7 +60,7 @@ type FailedError struct{ error }
 //   - the process that listens at the socket in TIEBACK_DATA, tieback run;
 //   - a server in this process, over the broker of the settings.
 func Dial(ctx context.Context, o Options) (*Client, error) {
-	if url := os.Getenv("TIEBACK_URL"); url != "" {
+	if url := os.Getenv(settings.ConsoleURL); url != "" {
 		if o.As != "" {
 			return nil, errors.New("--as: the console at TIEBACK_URL records the name of its caller, so a name can't be given")
 		}
@@ -78,12 +79,15 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 		client, done := api.DialAs(cmp.Or(o.As, User()), socket)
 		return &Client{Client: client, close: []func(){done}}, nil
 	}
+	if o.Running {
+		return nil, FailedError{errors.New("no tieback run and no console is found")}
+	}
 	return inProcess(ctx, o)
 }
 
 // token returns the token for TIEBACK_URL; "": none.
 func token() (string, error) {
-	t, file := os.Getenv("TIEBACK_TOKEN"), os.Getenv("TIEBACK_TOKEN_FILE")
+	t, file := os.Getenv(settings.ConsoleToken), os.Getenv(settings.ConsoleTokenFile)
 	switch {
 	case t != "" && file != "":
 		return "", errors.New("TIEBACK_TOKEN and TIEBACK_TOKEN_FILE are both set: unset one")
