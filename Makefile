@@ -12,7 +12,7 @@
 # make images   every container image, for VERSION and PLATFORM, with its size and user; in dist: binaries, bills of materials, checksums
 # make vulncheck   known vulnerabilities of all modules
 # make pin     updates the digests of third-party images from their registries
-# make generate   code of proto/, table of docs/event-types.md, Prometheus rules for Kubernetes
+# make generate   code of proto/, docs/api.md, table of docs/event-types.md, Prometheus rules for Kubernetes
 
 MODULES := proto pkg pkg/bus/bustest services deploy/test/chaos services/connectors/ledger services/console services/sandbox services/tieback deploy/test/kubernetes deploy/test/prometheus
 PACKAGES := $(MODULES:%=./%/...) ./deploy/test/e2e/... ./deploy/test/lag-exporter/...

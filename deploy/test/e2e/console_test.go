@@ -2,12 +2,14 @@ package endtoend
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -217,5 +219,61 @@ func TestConsoleMakesDoctorsChecks(t *testing.T) {
 	w.must(os.WriteFile(l.Settings.Companies, []byte("companies: [{id: 7}]"), 0o600))
 	if r, err := handlers.Check(owner, &operatorv1.CheckRequest{}); err != nil || !has(r.Findings, "companies file", "problem", 0) {
 		t.Errorf("a mistake that was made since the start is not among %v (%v)", r, err)
+	}
+}
+
+// The examples of docs/api.md print the request whose export failed. services/connectors/typescript/verify sets TSC.
+func TestExamplesOfTheAPI(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{deadline: 2 * time.Second})
+	down := w.down()
+	l := w.run()
+	const token = "token-of-the-example-0123456789"
+	file := filepath.Join(t.TempDir(), "access.yaml")
+	w.must(os.WriteFile(file, fmt.Appendf(nil, "tokens: [{name: example, token_sha256: [%x], role: viewer, companies: all}]", sha256.Sum256([]byte(token))), 0o600))
+	l.Settings.ConsoleAccess = file
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	w.must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- console.Run(ctx, l.App, console.Options{Listener: listener}) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the console ended with: %v", err)
+		}
+	})
+	down.Store(true)
+	failed := w.pressIn(firstCompany, "create_vendor", w.vendor(4713, "Gamma"))
+	w.wait(failed)
+
+	const examples = "../../../proto/tools/apidoc/example/"
+	commands := map[string][]string{"curl": {"bash", examples + "call.sh"}, "Go": {"go", "run", examples + "main.go"}}
+	if tsc := os.Getenv("TSC"); tsc != "" {
+		out := t.TempDir()
+		types := filepath.Join(filepath.Dir(tsc), "..", "@types")
+		compile := exec.CommandContext(t.Context(), tsc, "--strict", "--target", "ES2022", "--module", "ES2022", "--moduleResolution", "bundler", "--typeRoots", types, "--types", "node", "--outDir", out, examples+"call.ts")
+		if said, err := compile.CombinedOutput(); err != nil {
+			t.Fatalf("tsc: %v: %s", err, said)
+		}
+		w.must(os.WriteFile(filepath.Join(out, "package.json"), []byte(`{"type": "module"}`), 0o600))
+		commands["TypeScript"] = []string{"node", filepath.Join(out, "call.js")}
+	}
+	for name, command := range commands {
+		run := func(token string) (string, error) {
+			c := exec.CommandContext(t.Context(), command[0], command[1:]...)
+			c.Env = append(os.Environ(), "TIEBACK_URL=http://"+listener.Addr().String(), "TIEBACK_TOKEN="+token)
+			said, err := c.CombinedOutput()
+			return string(said), err
+		}
+		w.eventually(func() string {
+			if said, err := run(token); err != nil || !strings.Contains(said, fmt.Sprint(failed)) {
+				return fmt.Sprintf("%s: %v: %s", name, err, said)
+			}
+			return ""
+		})
+		if said, err := run("another"); err == nil {
+			t.Errorf("%s with another token: %s", name, said)
+		}
 	}
 }
