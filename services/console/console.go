@@ -81,6 +81,7 @@ func Run(ctx context.Context, a *tenant.App, o Options) error {
 		if o.Link != nil && a.Settings.ConsoleAccess == "" {
 			o.Link("http://" + o.Listener.Addr().String() + gate.Link())
 		}
+		g.Go(func() error { handlers.Run(ctx); return nil })
 		g.Go(func() error { gate.Watch(ctx, app.RereadEvery); return nil })
 		g.Go(func() error { return gate.Serve(ctx, o.Listener, withAPI(handlers.Handler(), pages)) })
 	}

@@ -32,6 +32,8 @@ type API struct {
 
 	looks  sync.Mutex // guards reader
 	reader *status.Reader
+
+	quotas quotas
 }
 
 // Options are the options of New.

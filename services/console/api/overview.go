@@ -90,6 +90,11 @@ func (a *API) overview(ctx context.Context, asked []int64, window *durationpb.Du
 			o.Unread = append(o.Unread, "the index: "+err.Error())
 		}
 	}
+	for _, id := range asked {
+		if s := a.quotas.of(id); s != nil {
+			o.Series = append(o.Series, s)
+		}
+	}
 	return o, nil
 }
 

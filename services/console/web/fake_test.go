@@ -211,6 +211,7 @@ func busy() *fake {
 			{Name: "received", Start: ago(time.Hour), Counts: counts(func(i int) int { return 8 + i*7%11 })},
 			{Name: "succeeded", Start: ago(time.Hour), Counts: counts(func(i int) int { return 8 + i*5%9 - max(0, i-45) })},
 			{Name: "failed", Start: ago(time.Hour), Counts: counts(func(i int) int { return max(0, i-48) / 3 })},
+			{Name: "quota_left", CompanyId: acme, Start: ago(time.Hour), Counts: counts(func(i int) int { return 100 - i })},
 		},
 	}}
 	types := []string{"create_vendor", "create_purchase_order_contract", "update_commitment_change_order", "sync_cost_codes", "create_requisition"}

@@ -295,23 +295,30 @@ func percent(w *v1.RateWindow) int64 {
 
 // spark returns a line of counts as an image with a text alternative.
 func spark(s *v1.Series) template.HTML {
+	if n := len(s.GetCounts()); s.GetName() == "quota_left" && n > 0 {
+		return sparkline("received", fmt.Sprintf("%d %% of the hourly limit are left", s.GetCounts()[n-1]), 100, s.GetCounts())
+	}
 	most, sum := uint32(1), uint64(0)
 	for _, n := range s.GetCounts() {
 		most = max(most, n)
 		sum += uint64(n)
 	}
+	return sparkline(sparkClass(s.GetName()), fmt.Sprintf("%s in %d minutes: %d, at most %d in a minute", s.GetName(), len(s.GetCounts()), sum, most), most, s.GetCounts())
+}
+
+// sparkline returns a line of counts below most.
+func sparkline(class, label string, most uint32, counts []uint32) template.HTML {
 	var points strings.Builder
-	n := len(s.GetCounts())
-	for i, c := range s.GetCounts() {
+	n := len(counts)
+	for i, c := range counts {
 		x := 0.0
 		if n > 1 {
 			x = 120 * float64(i) / float64(n-1)
 		}
 		fmt.Fprintf(&points, "%.1f,%.1f ", x, 23-22*float64(c)/float64(most))
 	}
-	name := template.HTMLEscapeString(s.GetName())
-	return template.HTML(fmt.Sprintf(`<svg class="spark %s" viewBox="0 0 120 24" width="120" height="24" preserveAspectRatio="none" role="img" aria-label="%s in %d minutes: %d, at most %d in a minute"><polyline points="%s"/></svg>`, //nolint:gosec // numbers and an escaped name
-		sparkClass(s.GetName()), name, n, sum, most, strings.TrimSpace(points.String())))
+	return template.HTML(fmt.Sprintf(`<svg class="spark %s" viewBox="0 0 120 24" width="120" height="24" preserveAspectRatio="none" role="img" aria-label="%s"><polyline points="%s"/></svg>`, //nolint:gosec // numbers and an escaped label
+		class, template.HTMLEscapeString(label), strings.TrimSpace(points.String())))
 }
 
 func sparkClass(name string) string {

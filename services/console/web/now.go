@@ -30,7 +30,8 @@ type overview struct {
 	Companies []*v1.CompanyState
 	Others    int // companies that are left out
 	Series    []*v1.Series
-	Known     bool // everything was read: no attention means that nothing needs any
+	QuotaLeft *v1.Series // of the page's company; nil: none
+	Known     bool       // everything was read: no attention means that nothing needs any
 }
 
 // attention is an Attention with a link that helps.
@@ -62,9 +63,14 @@ func (s *site) overview(o *v1.Overview, company int64) overview {
 	if len(is.Companies) > maxCompanies {
 		is.Companies, is.Others = is.Companies[:maxCompanies], len(is.Companies)-maxCompanies
 	}
+	for _, one := range o.GetSeries() {
+		if company != 0 && one.GetCompanyId() == company && one.GetName() == "quota_left" {
+			is.QuotaLeft = one
+		}
+	}
 	for _, name := range []string{"received", "succeeded", "failed"} {
 		for _, one := range o.GetSeries() {
-			if one.GetCompanyId() == company && one.GetName() == name {
+			if one.GetName() == name {
 				is.Series = append(is.Series, one)
 			}
 		}

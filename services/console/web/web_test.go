@@ -683,3 +683,16 @@ func TestStepTitle(t *testing.T) {
 		}
 	}
 }
+
+// The page of a company shows the last hour of its requests and of its quota.
+func TestCompanyShowsTheLastHour(t *testing.T) {
+	page := visit(t, pages(busy()), operator, http.MethodGet, "/companies/598134325841112", nil).Body.String()
+	for _, want := range []string{"received in 60 minutes", "failed in 60 minutes", "41 % of the hourly limit are left"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if page := visit(t, pages(busy()), operator, http.MethodGet, "/", nil).Body.String(); strings.Contains(page, "of the hourly limit") {
+		t.Error("the page Now shows the quota of one company")
+	}
+}

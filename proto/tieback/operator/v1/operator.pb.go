@@ -1205,7 +1205,7 @@ func (x *Trouble) GetError() string {
 // Series is a count per minute, the oldest first.
 type Series struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                             // received, succeeded, failed
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                             // received, succeeded, failed; quota_left: percent of the hourly limit, only if the company was asked for
 	CompanyId     int64                  `protobuf:"varint,2,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"` // 0: all
 	Start         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start,proto3" json:"start,omitempty"`                           // of the first minute
 	Counts        []uint32               `protobuf:"varint,4,rep,packed,name=counts,proto3" json:"counts,omitempty"`
