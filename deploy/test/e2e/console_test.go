@@ -108,7 +108,7 @@ func TestConsoleFindsAndReplaysAFailedExport(t *testing.T) {
 	w.wait(failed)
 
 	row := o.found("alpha", "attention")
-	if row.RequestId != failed || row.DeadLetter == 0 && row.Reason == "" {
+	if row.RequestId != failed || row.DeadLetter == 0 || row.Reason == "" {
 		t.Errorf("found %v, want request %d with its reason", row, failed)
 	}
 	got, err := o.api.GetRequest(t.Context(), &operatorv1.GetRequestRequest{RequestId: failed})

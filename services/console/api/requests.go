@@ -111,7 +111,7 @@ func (a *API) rows(rows []index.Row) (out []*operatorv1.RequestRow) {
 func (a *API) row(r index.Row) *operatorv1.RequestRow {
 	out := &operatorv1.RequestRow{
 		CompanyId: r.Company, RequestId: r.Request, Type: r.Type, Category: string(r.Category), State: states[r.State], Class: string(r.Class),
-		Record: r.Record, Reason: r.Why, Stage: r.Stage, Created: at(r.Created), Ended: at(r.Closed), Due: at(r.Due),
+		Record: r.Record, Reason: r.Why, Stage: r.Stage, Created: at(r.Created), Ended: at(r.Closed), Due: at(r.Due), DeadLetter: r.DeadLetter,
 	}
 	if out.Reason == "" {
 		out.Reason = r.Ended

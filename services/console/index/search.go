@@ -67,6 +67,7 @@ type Row struct {
 	Due              time.Time // when the stage should have finished; zero: it has no such time
 	Why              string    // the reason, as package request words it; "": none
 	Ended            string    // how it ended, likewise; "": it has not
+	DeadLetter       uint64    // the newest that is unresolved; 0: none
 }
 
 // Entry is a request with all that the index has of it.
@@ -85,6 +86,9 @@ func (x *Index) row(e *entry, now time.Time) (Row, *request.Timeline) {
 	}
 	if n := stateOf(t, v); n >= 0 {
 		r.State = States[n]
+	}
+	if d := t.OpenDeadLetter(); d != nil {
+		r.DeadLetter = d.ID
 	}
 	for _, m := range e.messages {
 		if m.at.After(r.Updated) {
