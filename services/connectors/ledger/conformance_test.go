@@ -27,8 +27,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// The suite over gRPC, with a process that is killed with SIGKILL
-// while it writes.
+// The suite over gRPC, with a process that is killed while it writes.
 func TestConformanceWhenKilled(t *testing.T) {
 	if dir := os.Getenv("LEDGER_TEST_SERVE"); dir != "" {
 		serveBooks(t, dir, os.Getenv("LEDGER_TEST_ADDR"))
