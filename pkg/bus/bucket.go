@@ -163,8 +163,3 @@ func (b *Bus) swap(ctx context.Context, bucket topology.Bucket, key string, valu
 	}
 	return ack.Sequence, true, nil
 }
-
-// isMissingStream reports whether err is a reply for a stream that does not exist.
-func isMissingStream(err error) bool {
-	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders)
-}

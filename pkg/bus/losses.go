@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 
@@ -302,7 +303,7 @@ func (b *Bus) writeWatermark(ctx context.Context, stream string, m watermark) (w
 		return false, err
 	}
 	_, written, err = b.swap(ctx, topology.Seen, stream, value, m.revision)
-	if isMissingStream(err) {
+	if isNotFound(err) || errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) {
 		return false, fmt.Errorf("run `provisioner` to create it: %w", err)
 	}
 	return written, err
