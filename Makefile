@@ -34,7 +34,9 @@ export CGO_ENABLED ?= 1
 .PHONY: chaos flood rolling run test test-docker test-tryton bench check fuzz generate generated images pin vulncheck
 
 run:
-	@go run ./services/tieback demo $(if $(ERP),--erp $(ERP)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED))
+	@echo 'Building Tieback. The first build takes a few minutes, the next ones seconds.'
+	@go build -o bin/tieback ./services/tieback
+	@bin/tieback demo $(if $(ERP),--erp $(ERP)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED))
 
 # Parallel tests mostly wait, so four run on any machine.
 test:

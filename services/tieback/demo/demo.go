@@ -50,6 +50,7 @@ type demo struct {
 	caps     *tiebackv1.CapabilitiesResponse
 	stop     []func() error // stop what startERP started, in reverse order
 	calls    *callCounter
+	admin    string      // address of metrics and health
 	console  chan string // gets the link of the console, if it is served
 }
 
@@ -103,8 +104,16 @@ func (s *demo) open(ctx context.Context) (err error) {
 	if s.data, err = dataDir(); err != nil {
 		return err
 	}
-	if s.listener, err = net.Listen("tcp", cmp.Or(os.Getenv("TIEBACK_INGEST_ADDR"), "127.0.0.1:0")); err != nil {
-		return fmt.Errorf("TIEBACK_INGEST_ADDR: %w", err)
+	if s.listener, err = listen("TIEBACK_INGEST_ADDR", "127.0.0.1:0"); err != nil {
+		return err
+	}
+	admin, err := listen("TIEBACK_ADMIN_ADDR", "127.0.0.1:9090")
+	if err != nil {
+		return err
+	}
+	s.admin = admin.Addr().String()
+	if err := admin.Close(); err != nil { // the pipeline listens on it
+		return err
 	}
 	s.sandbox = sandbox.New(sandbox.Config{Speed: speed, Seed: s.Seed, APIVersion: sandbox.Rotate, DuplicateFraction: 0.1})
 	err = s.sandbox.AddCompany(sandbox.Company{
@@ -123,7 +132,7 @@ func (s *demo) open(ctx context.Context) (err error) {
 	}
 	s.pipeline, err = local.Open(ctx, local.Parts{
 		Connector: settings,
-		Data:      s.data, ProcoreURL: s.url, AdminAddr: adminAddr(), LogLevel: logLevel(), Backoff: time.Second / speed,
+		Data:      s.data, ProcoreURL: s.url, AdminAddr: s.admin, LogLevel: logLevel(), Backoff: time.Second / speed,
 		NATSURL: os.Getenv("TIEBACK_NATS_URL"), Secrets: s.secrets,
 	})
 	if err != nil {
@@ -139,15 +148,30 @@ func (s *demo) open(ctx context.Context) (err error) {
 
 // openConsole has the pipeline serve the console.
 func (s *demo) openConsole() error {
-	l, err := net.Listen("tcp", cmp.Or(os.Getenv("TIEBACK_CONSOLE_ADDR"), "127.0.0.1:0"))
+	l, err := listen("TIEBACK_CONSOLE_ADDR", "127.0.0.1:8090")
 	if err != nil {
-		return fmt.Errorf("TIEBACK_CONSOLE_ADDR: %w", err)
+		return err
 	}
 	s.pipeline.Console = &console.Options{Listener: l, Link: func(link string) { s.console <- link }}
 	return nil
 }
 
-func adminAddr() string { return cmp.Or(os.Getenv("TIEBACK_ADMIN_ADDR"), "127.0.0.1:9090") }
+// listen listens on the address of an environment variable. If it is not set, it listens on the usual address, or on a free port
+// if that is taken.
+func listen(variable, usual string) (net.Listener, error) {
+	if addr := os.Getenv(variable); addr != "" {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", variable, err)
+		}
+		return l, nil
+	}
+	l, err := net.Listen("tcp", usual)
+	if err != nil {
+		l, err = net.Listen("tcp", "127.0.0.1:0")
+	}
+	return l, err
+}
 
 // logLevel is error by default, as the events that fail on purpose would fill the log with warnings.
 func logLevel() zapcore.Level {
@@ -187,7 +211,7 @@ Commands to try:
   the calls to Procore's API      curl %[1]s/sandbox/calls
   a delivery with a wrong token   curl -i -X POST http://%[3]s/webhooks/procore/%[2]d -H 'Authorization: Bearer wrong' -d '{}'
   metrics and health              curl http://%[4]s/metrics
-`, s.url, int64(local.CompanyID), s.listener.Addr(), adminAddr())
+`, s.url, int64(local.CompanyID), s.listener.Addr(), s.admin)
 	if s.ERP != "tryton" && s.Address == "" { // the ERP is the ledger
 		fmt.Fprintf(s.out, "  the ERP's books                 TIEBACK_DATA=%s go run ./services/tieback ledger list vendor --company %d\n", s.data, int64(local.CompanyID))
 	}

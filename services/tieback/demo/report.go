@@ -140,6 +140,9 @@ func (s *demo) report(ctx context.Context, r scenario.Report) (bool, error) {
 		}
 	}
 	fmt.Fprintf(s.out, "Compared %d records and %d amounts of the ERP's books with Procore's exports: %d differences.\n", c.Records, c.Amounts, len(c.Differ))
+	if !s.Keep {
+		fmt.Fprintln(s.out, "To look at these events in the console: make run KEEP=1")
+	}
 	ok := len(r.Lost)+len(r.Wrong)+len(r.Skipped)+len(c.Doubled)+len(c.Differ)+len(violations) == 0 && types == len(catalogue.Table)
 	fmt.Fprintf(s.out, "%s: %d events, %d event types, %d closed, %d lost, %d doubled, %d dead-lettered, %d Procore calls\n",
 		map[bool]string{true: "ok", false: "failed"}[ok], len(r.Events), types, closed, len(r.Lost), len(c.Doubled), dead, total)
