@@ -1,4 +1,4 @@
-// Command apidoc is a plugin of protoc that writes the page of the operator API: page.md, the examples, and a reference of the
+// Command apidoc is a plugin of protoc that writes the page of the operator API: page.md.tmpl, the examples, and a reference of the
 // services and messages with the comments of operator.proto.
 package main
 
@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/types/pluginpb"
 )
 
-//go:embed page.md example
+//go:embed page.md.tmpl example
 var files embed.FS
 
 func main() {
@@ -45,7 +45,7 @@ func main() {
 
 // head returns the part of the page that is written by hand, with the examples in place of their file names.
 func head() (string, error) {
-	raw, err := files.ReadFile("page.md")
+	raw, err := files.ReadFile("page.md.tmpl")
 	if err != nil {
 		return "", err
 	}
