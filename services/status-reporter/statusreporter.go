@@ -113,7 +113,7 @@ func (s *Service) Run(ctx context.Context) error {
 		batchers.Go(func() { b.run(ctx) })
 	}
 	if s.Deadlines != (request.Deadlines{}) {
-		batchers.Go(func() { s.slowMonitor().run(ctx, min(checkInterval, s.Slow/2)) })
+		batchers.Go(func() { s.newSlowMonitor().run(ctx, min(checkInterval, s.Slow/2)) })
 	}
 	return s.Bus.Consume(ctx, bus.Consumer{
 		Kind: bus.Outcome, Name: stage, Concurrency: 2 * maxBatch, Backoff: s.Backoff, RetryFor: bus.Day,
@@ -121,7 +121,7 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 }
 
-func (s *Service) slowMonitor() *slowMonitor {
+func (s *Service) newSlowMonitor() *slowMonitor {
 	return &slowMonitor{
 		bus: s.Bus, zone: s.zone, deadlines: s.Deadlines, slow: s.Slow, log: s.Log, expired: s.expired, now: time.Now, events: map[uint64]*slowEvent{}, reporting: map[int64]int{},
 		report: func(ctx context.Context, o *tiebackv1.Outcome) error {
