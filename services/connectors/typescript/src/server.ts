@@ -78,7 +78,7 @@ export class Connector {
       c = Company.open(this.config.data, id, this.config.currency).catch((err: unknown) => {
         this.companies.delete(id); // the next call tries it again
         console.error(err);
-        throw new Status(grpc.status.ABORTED, 'the books can't be opened; the reason is in the log');
+        throw new Status(grpc.status.ABORTED, 'the books cannot be opened; the reason is in the log');
       });
       this.companies.set(id, c);
     }
