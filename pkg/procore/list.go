@@ -2,6 +2,7 @@ package procore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tieback/tieback/pkg/fault"
 )
@@ -61,20 +63,9 @@ type listPosition struct {
 
 // page reads the next page and advances at. After an error at is unchanged or at the start.
 func (s *Session) page(ctx context.Context, c Call, at *listPosition) ([]map[string]any, error) {
-	q := url.Values{}
-	maps.Copy(q, c.Query)
-	q.Set("page", strconv.Itoa(at.page))
-	q.Set("per_page", strconv.Itoa(PerPage))
-	c.Query, c.items = q, PerPage
-	ctx, release := Holding(ctx)
-	defer release()
-	a, err := s.do(ctx, c)
+	items, a, err := s.fetchPage(ctx, c, at.page)
 	if err != nil {
 		return nil, err
-	}
-	items, err := ParseList(a.body)
-	if err != nil {
-		return nil, fault.From(fault.FromProcore, fault.New(fault.Transient, fmt.Errorf("%s: page %d does not parse: %w", c.Route.Name, at.page, err)))
 	}
 	if at.repeated(a.body) {
 		at.last = true
@@ -87,6 +78,29 @@ func (s *Session) page(ctx context.Context, c Call, at *listPosition) ([]map[str
 	}
 	at.move(a, len(items))
 	return items, nil
+}
+
+// fetchPage makes the call for the n-th page of a list; 0: without page parameters.
+func (s *Session) fetchPage(ctx context.Context, c Call, n int) ([]map[string]any, answer, error) {
+	if n > 0 {
+		q := url.Values{}
+		maps.Copy(q, c.Query)
+		q.Set("page", strconv.Itoa(n))
+		q.Set("per_page", strconv.Itoa(PerPage))
+		c.Query = q
+	}
+	c.items = PerPage
+	ctx, release := Holding(ctx)
+	defer release()
+	a, err := s.do(ctx, c)
+	if err != nil {
+		return nil, answer{}, err
+	}
+	items, err := ParseList(a.body)
+	if err != nil {
+		err = fault.From(fault.FromProcore, fault.New(fault.Transient, fmt.Errorf("%s: page %d does not parse: %w", c.Route.Name, n, err)))
+	}
+	return items, a, err
 }
 
 // repeated reports whether a page equals the previous one: the list ignores page numbers.
@@ -116,6 +130,37 @@ func (p *listPosition) more(h http.Header, got int) bool {
 func number(h http.Header, name string) int {
 	n, _ := strconv.Atoi(h.Get(name))
 	return n
+}
+
+// Page is one page of a list. Each item is an object with numbers as json.Number.
+type Page struct {
+	Items   []map[string]any
+	Total   int       // items of the whole list; 0: not in the answer
+	PerPage int       // items of a full page; 0: not in the answer
+	Last    bool      // there is no page after it
+	Now     time.Time // when it was answered, by Procore's clock; by ours if it is not in the answer
+}
+
+// ReadPage reads the n-th page of a list, from 1, with one call. List reads a whole list. If n is 0, the call is made without
+// page parameters, for lists that are paged in another way; then Last has no meaning.
+func (s *Session) ReadPage(ctx context.Context, c Call, n int) (p Page, err error) {
+	var a answer
+	err = s.repeat(ctx, c.Route, func() (err error) { p.Items, a, err = s.fetchPage(ctx, c, n); return err })
+	if err != nil {
+		return Page{}, err
+	}
+	p.Total, p.PerPage, p.Now = number(a.header, "Total"), number(a.header, "Per-Page"), answeredAt(a.header)
+	at := listPosition{seen: max(0, n-1)*cmp.Or(p.PerPage, PerPage) + len(p.Items), total: p.Total}
+	p.Last = len(p.Items) == 0 || !at.more(a.header, len(p.Items))
+	return p, nil
+}
+
+// answeredAt returns the time of an answer, to the second.
+func answeredAt(h http.Header) time.Time {
+	if t, err := http.ParseTime(h.Get("Date")); err == nil {
+		return t
+	}
+	return time.Now()
 }
 
 // ParseList reads an array of objects, or one under "data" as newer lists have it.
