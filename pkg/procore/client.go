@@ -288,7 +288,7 @@ func (a *account) secrets() []string {
 	now := a.client.Credentials()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return []string{l.sent[0], l.sent[1], string(now.Secret), string(l.of.Secret), string(l.tried.Secret)}
+	return []string{l.sent[0], l.sent[1], string(now.Secret), string(l.with.Secret), string(l.tried.Secret)}
 }
 
 type countKey struct{}
@@ -394,13 +394,13 @@ var errTimeout = errors.New("timeout")
 
 // redirected returns the error of a call that Procore redirects. The error has the target without its query, which may contain a
 // secret. It does not say that nothing was done: a 303 after a write would mean that the write was made.
-func (a *account) redirected(r Route, said answer) error {
+func (a *account) redirected(r Route, redirect answer) error {
 	to := "nowhere"
-	if u, err := url.Parse(said.header.Get("Location")); err == nil && (u.Host != "" || u.Path != "") {
+	if u, err := url.Parse(redirect.header.Get("Location")); err == nil && (u.Host != "" || u.Path != "") {
 		to = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 	}
-	err := fmt.Errorf("%s: Procore answered %d and points to %s, which is not followed: correct %s, or the route's path", r.Name, said.status, to, a.setting("api_url", "TIEBACK_PROCORE_API_URL"))
-	return &StatusError{Status: said.status, Err: &fault.Error{
+	err := fmt.Errorf("%s: Procore answered %d and points to %s, which is not followed: correct %s, or the route's path", r.Name, redirect.status, to, a.setting("api_url", "TIEBACK_PROCORE_API_URL"))
+	return &StatusError{Status: redirect.status, Err: &fault.Error{
 		Class: fault.Permanent, Err: err, UserMessage: "The ERP integration calls Procore at an address that is out of date. Contact its administrator.",
 	}}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 )
 
-// longest is more than any text of Procore's may have once it is in an error: the text, the mark and our own words.
+// longest is the maximum length of an error with a text from Procore: the shortened text, the mark of the cut, and the words around it.
 const longest = 1500
 
 // refuses answers each call with a body.
@@ -36,8 +36,8 @@ func marshal(t *testing.T, v any) string {
 	return string(raw)
 }
 
-// A 422 with a message of 20 MB made a dead letter that the broker does not take.
-func TestWhatProcoreSaysIsCut(t *testing.T) {
+// A long message of Procore is shortened. Otherwise the broker would refuse the dead letter of a 422 with a message of 20 MB.
+func TestLongMessageIsShortened(t *testing.T) {
 	const huge = 7 << 20 // of three bytes each
 	big := "is too long: " + strings.Repeat("€", huge/16)
 	deep := any([]string{"is too\x00long"})
@@ -70,8 +70,8 @@ func TestWhatProcoreSaysIsCut(t *testing.T) {
 	}
 }
 
-// Only the beginning of a long refusal is read. It is read as JSON all the same, wherever it was cut.
-func TestALongRefusalIsReadAsJSON(t *testing.T) {
+// Only the beginning of a long refusal is read. It is parsed as JSON nevertheless, wherever it ends.
+func TestLongRefusalIsParsed(t *testing.T) {
 	for n := range 40 {
 		for name, body := range map[string]string{
 			"a message":       `{"code":1,"message":"the name is odd: ` + strings.Repeat("x", n) + strings.Repeat(`\n\u00fc\"`, 20_000) + `"}`,
@@ -88,8 +88,8 @@ func TestALongRefusalIsReadAsJSON(t *testing.T) {
 	}
 }
 
-// The same inside the 200 of a sync action.
-func TestWhatProcoreSaysOfAnItemIsCut(t *testing.T) {
+// The message of an item that a sync action refuses is shortened, too.
+func TestLongMessageOfItemIsShortened(t *testing.T) {
 	s := refuses(t, 200, func(r *http.Request) string {
 		return marshal(t, map[string]any{"entities": []any{}, "errors": []any{map[string]any{"id": 1, "errors": map[string]any{
 			"name": []string{"is\x00odd: " + r.Header.Get("Authorization"), strings.Repeat("x", 1<<19)},
@@ -104,8 +104,8 @@ func TestWhatProcoreSaysOfAnItemIsCut(t *testing.T) {
 	}
 }
 
-// A Procore, or what is before it, that echoes the request put its token into the log and the accountant's sentence.
-func TestWhatProcoreEchoesIsRedacted(t *testing.T) {
+// If Procore, or a proxy before it, echoes the request, its token appears neither in the log nor in the message to the user.
+func TestEchoedSecretsAreRedacted(t *testing.T) {
 	bare := func(r *http.Request) string { return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") }
 	for name, answer := range map[string]func(r *http.Request) string{
 		"the header": func(r *http.Request) string {

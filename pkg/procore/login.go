@@ -18,7 +18,7 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// early is how long before its end a token is renewed.
+// early is how long before it expires a token is renewed.
 const early = time.Minute
 
 // login is the token of an account, or the reason why it has none. A failed login is repeated with the same credentials after
@@ -26,23 +26,23 @@ const early = time.Minute
 //
 //	credentials   token          a call
 //	───────────── ────────────── ─────────────────────────────────────────────
-//	taken         valid          uses it
-//	taken         none, or ends  fetches one
-//	changed       valid          uses it, while Renew fetches one with the new ones
-//	refused       valid          uses it until its end, or until Procore refuses it
-//	refused       none, or ended fails as the login did
+//	accepted      valid          uses it
+//	accepted      none, or ends  fetches one
+//	changed       valid          uses it, while Renew fetches one with the new credentials
+//	refused       valid          uses it until it expires, or until Procore refuses it
+//	refused       none, or ended fails with the error of the login
 type login struct {
 	group singleflight.Group
 	mu    sync.Mutex
 	token *oauth2.Token
-	of    company.Credentials // that the token was fetched with
+	with  company.Credentials // that the token was fetched with
 	sent  [2]string           // this token and the one before, which an answer may echo
 
-	failed   error // the last failure since the last success; nil: none
-	failures int   // in a row
-	until    time.Time
+	failed   error               // the last failure since the last success; nil: none
+	failures int                 // in a row
+	retryAt  time.Time           // no login with the same credentials until then
 	tried    company.Credentials // that failed
-	since    time.Time           // when Procore first refused them; zero: it did not
+	denied   time.Time           // when Procore first refused them; zero: it did not
 }
 
 // accessToken returns a token other than refused, which may be nil, and fetches one if there is none. Concurrent callers share
@@ -97,15 +97,15 @@ func (a *account) changed() bool {
 	a.login.mu.Lock()
 	defer a.login.mu.Unlock()
 	if a.login.failed != nil {
-		return now != a.login.tried || a.login.token != nil && now != a.login.of
+		return now != a.login.tried || a.login.token != nil && now != a.login.with
 	}
-	return a.login.token != nil && now != a.login.of
+	return a.login.token != nil && now != a.login.with
 }
 
 // logIn fetches a token for all waiting callers, so it is not bound to the context of one. It stores the result.
 func (a *account) logIn() (*oauth2.Token, error) {
 	now := a.client.Credentials() // they may be rotated
-	if err := a.login.recall(now); err != nil {
+	if err := a.login.failure(now); err != nil {
 		return nil, err
 	}
 	tok, err := a.fetchToken(now)
@@ -117,11 +117,11 @@ func (a *account) logIn() (*oauth2.Token, error) {
 	return tok, nil
 }
 
-// recall returns the error of the last login if it must not be repeated yet.
-func (l *login) recall(now company.Credentials) error {
+// failure returns the error of the last login if it must not be repeated yet.
+func (l *login) failure(now company.Credentials) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	wait := time.Until(l.until)
+	wait := time.Until(l.retryAt)
 	if l.failed == nil || wait <= 0 || now != l.tried {
 		return nil
 	}
@@ -145,15 +145,15 @@ func (l *login) expires() (time.Time, bool) {
 func (l *login) refusedSince() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.since
+	return l.denied
 }
 
 // loggedIn stores a token. It logs that the credentials were rotated or are accepted again.
 func (a *account) loggedIn(tok *oauth2.Token, with company.Credentials) {
 	l := &a.login
 	l.mu.Lock()
-	rotated, refused := l.token != nil && with != l.of || l.failed != nil && with != l.tried, !l.since.IsZero()
-	l.token, l.of, l.failed, l.failures, l.since = tok, with, nil, 0, time.Time{}
+	rotated, refused := l.token != nil && with != l.with || l.failed != nil && with != l.tried, !l.denied.IsZero()
+	l.token, l.with, l.failed, l.failures, l.denied = tok, with, nil, 0, time.Time{}
 	l.sent = [2]string{tok.AccessToken, l.sent[0]}
 	l.mu.Unlock()
 	switch {
@@ -171,21 +171,21 @@ func (a *account) loginFailed(err error, with company.Credentials) {
 	l.mu.Lock()
 	other := l.failed == nil || with != l.tried
 	if other {
-		l.failures, l.since = 0, time.Time{}
+		l.failures, l.denied = 0, time.Time{}
 	}
 	wait := max(min(time.Second<<l.failures, time.Minute), fault.RetryAfter(err))
-	l.failed, l.tried, l.failures, l.until = err, with, min(l.failures+1, 6), time.Now().Add(wait)
+	l.failed, l.tried, l.failures, l.retryAt = err, with, min(l.failures+1, 6), time.Now().Add(wait)
 	var answer *LoginError
 	refused := errors.As(err, &answer) && answer.refused()
-	news := refused && l.since.IsZero()
+	news := refused && l.denied.IsZero()
 	if news {
-		l.since = time.Now()
+		l.denied = time.Now()
 	}
 	var until time.Time
 	if l.token != nil && time.Until(l.token.Expiry) > 0 {
 		until = l.token.Expiry
 	}
-	since := l.since
+	since := l.denied
 	l.mu.Unlock()
 	if refused {
 		a.keepRefusal(&Refusal{Since: since, Status: answer.Status, Until: until})

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// value is one sample of a registry; false: there is none.
+// value returns the first sample of a metric; false: there is none.
 func (o *opened) value(t *testing.T, name string) (float64, bool) {
 	t.Helper()
 	families, err := o.registry.Gather()
@@ -26,20 +26,20 @@ func (o *opened) value(t *testing.T, name string) (float64, bool) {
 	return 0, false
 }
 
-// A refusal is counted where somebody must mend it: at the login, or where a fresh token is not
-// taken. A token that merely ended is renewed, and a login that is down is no refusal.
-func TestRefusalsOfTheCredentialsAreCounted(t *testing.T) {
+// A refusal of the credentials at the login, or of a fresh token, is counted. A token that has expired is renewed, and a login that
+// is unavailable is not a refusal.
+func TestRefusedCredentialsAreCounted(t *testing.T) {
 	for name, c := range map[string]struct {
-		login  int // 0: it gives a token
-		spoilt int64
-		want   float64
+		login   int // 0: it returns a token
+		refused int64
+		want    float64
 	}{
-		"taken":              {0, 0, 0},
-		"token ended":        {0, 1, 0},
-		"no token is taken":  {0, 2, 1},
+		"accepted":           {0, 0, 0},
+		"token expired":      {0, 1, 0},
+		"no token accepted":  {0, 2, 1},
 		"secret refused":     {http.StatusUnauthorized, 0, 1},
 		"client id refused":  {http.StatusBadRequest, 0, 1},
-		"login is down":      {http.StatusBadGateway, 0, 0},
+		"login unavailable":  {http.StatusBadGateway, 0, 0},
 		"login is throttled": {http.StatusTooManyRequests, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -49,14 +49,14 @@ func TestRefusalsOfTheCredentialsAreCounted(t *testing.T) {
 				case r.URL.Path == "/oauth/token" && c.login != 0:
 					w.WriteHeader(c.login)
 				case token(w, r, &logins):
-				case calls.Add(1) <= c.spoilt:
+				case calls.Add(1) <= c.refused:
 					w.WriteHeader(http.StatusUnauthorized)
 				default:
 					_, _ = w.Write([]byte("{}"))
 				}
 			})
 			if got, there := o.value(t, "tieback_procore_unauthorized_total"); !there || got != 0 {
-				t.Errorf("before the first call: %v, %v; want 0, which the first refusal is an increase of", got, there)
+				t.Errorf("before the first call: %v, %v; want 0, so that the first refusal is an increase", got, there)
 			}
 			_ = get(t, o.Session)
 			if got, _ := o.value(t, "tieback_procore_unauthorized_total"); got != c.want {
@@ -66,8 +66,8 @@ func TestRefusalsOfTheCredentialsAreCounted(t *testing.T) {
 	}
 }
 
-// The sandbox's token holds for an hour and a half: see token.
-func TestTheTokensEndIsShownAndNotTheToken(t *testing.T) {
+// The tokens of function token are valid for 90 minutes.
+func TestExpiryOfTokenIsExportedWithoutTheToken(t *testing.T) {
 	var n atomic.Int64
 	o := open(t, func(w http.ResponseWriter, r *http.Request) {
 		if !token(w, r, &n) {
@@ -76,14 +76,14 @@ func TestTheTokensEndIsShownAndNotTheToken(t *testing.T) {
 	})
 	const name = "tieback_procore_token_expires_timestamp_seconds"
 	if got, there := o.value(t, name); there {
-		t.Errorf("before the first login there is no token, but one ends at %v", got)
+		t.Errorf("before the first login, a token expires at %v", got)
 	}
 	if err := get(t, o.Session); err != nil {
 		t.Fatal(err)
 	}
 	got, _ := o.value(t, name)
 	if left := time.Until(time.Unix(int64(got), 0)); left < 85*time.Minute || left > 90*time.Minute {
-		t.Errorf("the token ends in %v, want 90 minutes", left)
+		t.Errorf("the token expires in %v, want 90 minutes", left)
 	}
 	families, err := o.registry.Gather()
 	if err != nil {

@@ -212,7 +212,7 @@ func TestWayOfCountingMayChange(t *testing.T) {
 				t.Errorf("seed %d, change %d: the companies made %d and %d calls, want at least %d each", seed, i, a, b, least)
 			}
 		}
-		w.early = 0 // a process may have been told to wait while Procore counted in another way
+		w.early = 0 // a process may wait for a window of the other way of counting
 		w.fewRefused(seed)
 	}
 }

@@ -30,7 +30,7 @@ type simulation struct {
 	slow    float64 // answers that take seconds
 	refused int     // 429s
 	made    int
-	early   int                    // calls that a process sent although Procore had told it to wait
+	early   int                    // calls that a process sent before the time that a 429 named
 	until   map[*limiter]time.Time // when a process may call again after a 429
 
 	apart     bool                   // each company has windows of its own, as large as the client's

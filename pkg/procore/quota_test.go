@@ -113,7 +113,7 @@ func TestProcoreClockMayJump(t *testing.T) {
 		t.Run(jump.String(), func(t *testing.T) {
 			w := newSimulation(t, 1, 200, 25)
 			m := w.process(5 * time.Hour)
-			told := time.Duration(0) // how far Procore's clock is off
+			off := time.Duration(0) // by which Procore's clock is wrong
 			play := func() (n int, wait time.Duration) {
 				for ; ; n++ {
 					tk, err := m.reserve(t.Context(), 7)
@@ -126,14 +126,14 @@ func TestProcoreClockMayJump(t *testing.T) {
 					_, _ = fmt.Sscan(h.Get("X-Rate-Limit-Limit"), &limit)
 					_, _ = fmt.Sscan(h.Get("X-Rate-Limit-Remaining"), &left)
 					_, _ = fmt.Sscan(h.Get("X-Rate-Limit-Reset"), &reset)
-					m.recordAnswer(tk, status, headers(limit, left, reset+int64(told.Seconds()), w.now.Add(told)))
+					m.recordAnswer(tk, status, headers(limit, left, reset+int64(off.Seconds()), w.now.Add(off)))
 				}
 			}
 			n, wait := play()
 			if n != 25 || wait > 15*time.Second {
 				t.Fatalf("%d calls, then a wait of %v", n, wait)
 			}
-			told = jump
+			off = jump
 			made := w.made
 			for end := w.now.Add(62 * time.Minute); w.now.Before(end); {
 				w.now = w.now.Add(max(wait, time.Second))

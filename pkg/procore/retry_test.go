@@ -31,19 +31,19 @@ func TestRetry(t *testing.T) {
 		want    error
 		waits   []time.Duration
 	}{
-		"success":                           {patient, "GET", []error{nil}, nil, nil},
-		"the zero value repeats nothing":    {Retry{}, "GET", []error{errTransient}, errTransient, nil},
-		"nor waits for a limit":             {Retry{}, "GET", []error{limited(s)}, limited(s), nil},
-		"transient errors, then success":    {patient, "GET", []error{errTransient, errTransient, nil}, nil, []time.Duration{s, 2 * s}},
-		"attempts are counted":              {patient, "GET", []error{errTransient, errTransient, errTransient, errTransient}, errTransient, []time.Duration{s, 2 * s, 4 * s}},
-		"a backoff of its own":              {Retry{Attempts: 2, Backoff: 3 * s}, "GET", []error{errTransient, nil}, nil, []time.Duration{3 * s}},
-		"a write is not repeated":           {patient, "PATCH", []error{errTransient}, errTransient, nil},
-		"a permanent error is final":        {patient, "GET", []error{errPermanent}, errPermanent, nil},
-		"a limit is no attempt":             {patient, "PATCH", []error{limited(40 * s), limited(s), nil}, nil, []time.Duration{40*s + limitSlack, s + limitSlack}},
-		"limits are counted":                {Retry{Limits: 1}, "GET", []error{limited(s), limited(2 * s)}, limited(2 * s), []time.Duration{s + limitSlack}},
-		"a long limit fails":                {Retry{Limits: 9, LongestLimit: 15 * s}, "GET", []error{limited(15 * s), limited(16 * s)}, limited(16 * s), []time.Duration{15*s + limitSlack}},
-		"a refused login is repeated":       {patient, "GET", []error{errLogin, nil}, nil, []time.Duration{s}},
-		"a user is told of a refused login": {Retry{Attempts: 4, Interactive: true}, "GET", []error{errLogin}, errLogin, nil},
+		"success":                            {patient, "GET", []error{nil}, nil, nil},
+		"the zero value repeats nothing":     {Retry{}, "GET", []error{errTransient}, errTransient, nil},
+		"nor waits for a limit":              {Retry{}, "GET", []error{limited(s)}, limited(s), nil},
+		"transient errors, then success":     {patient, "GET", []error{errTransient, errTransient, nil}, nil, []time.Duration{s, 2 * s}},
+		"attempts are counted":               {patient, "GET", []error{errTransient, errTransient, errTransient, errTransient}, errTransient, []time.Duration{s, 2 * s, 4 * s}},
+		"a backoff of its own":               {Retry{Attempts: 2, Backoff: 3 * s}, "GET", []error{errTransient, nil}, nil, []time.Duration{3 * s}},
+		"a write is not repeated":            {patient, "PATCH", []error{errTransient}, errTransient, nil},
+		"a permanent error is final":         {patient, "GET", []error{errPermanent}, errPermanent, nil},
+		"a limit is no attempt":              {patient, "PATCH", []error{limited(40 * s), limited(s), nil}, nil, []time.Duration{40*s + limitSlack, s + limitSlack}},
+		"limits are counted":                 {Retry{Limits: 1}, "GET", []error{limited(s), limited(2 * s)}, limited(2 * s), []time.Duration{s + limitSlack}},
+		"a long limit fails":                 {Retry{Limits: 9, LongestLimit: 15 * s}, "GET", []error{limited(15 * s), limited(16 * s)}, limited(16 * s), []time.Duration{15*s + limitSlack}},
+		"a refused login is repeated":        {patient, "GET", []error{errLogin, nil}, nil, []time.Duration{s}},
+		"an interactive refused login fails": {Retry{Attempts: 4, Interactive: true}, "GET", []error{errLogin}, errLogin, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// What Procore asked for stays; what a missing answer taught grows back, as one slow minute proves little.
-func TestOnlyTheSizeOfASlowCallGrowsBack(t *testing.T) {
+// A size that Procore asked for is kept. A size that was set because an answer was missing grows again.
+func TestSizeOfSlowCallsGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var k sizes
 		k.keep(SyncVendors, *newSize(100, false))

@@ -61,12 +61,12 @@ func (s *Session) Sync(ctx context.Context, c SyncCall) (SyncResult, error) {
 // syncing is a sync action in progress.
 type syncing struct {
 	SyncCall
-	session *Session
-	todo    [][]map[string]any // the remaining updates in order, by call
-	result  SyncResult
-	smaller *size // to be kept once a call of that size succeeds
-	alone   int   // updates that were refused alone before any was accepted
-	taken   bool
+	session  *Session
+	todo     [][]map[string]any // the remaining updates in order, by call
+	result   SyncResult
+	smaller  *size // to be kept once a call of that size succeeds
+	single   int   // updates that were refused as the only one of a call
+	accepted bool  // an update was accepted
 }
 
 // After allRefused updates were refused one by one and none was accepted, the call itself may be the cause: its path or its
@@ -83,7 +83,7 @@ func (a *syncing) next(ctx context.Context) error {
 	switch {
 	case err == nil:
 		a.todo = a.todo[1:]
-		a.took(updates, result)
+		a.accept(updates, result)
 	case len(updates) > 1 && (tooLarge(err) || errors.Is(err, errTooLong) || tooSlow(ctx, err)):
 		a.shrink(updates, tooSlow(ctx, err))
 	case len(updates) > 1 && refusedWhole(err):
@@ -93,7 +93,7 @@ func (a *syncing) next(ctx context.Context) error {
 		if err := a.refuse(updates[0], err); err != nil {
 			return err
 		}
-		if a.alone++; !a.taken && a.alone == allRefused {
+		if a.single++; !a.accepted && a.single == allRefused {
 			return a.sample(ctx)
 		}
 	default:
@@ -120,8 +120,8 @@ func (a *syncing) call(ctx context.Context, updates []map[string]any) (SyncResul
 	return SyncResult{Entities: entities, Refused: refused}, nil
 }
 
-func (a *syncing) took(updates []map[string]any, result SyncResult) {
-	a.taken = true
+func (a *syncing) accept(updates []map[string]any, result SyncResult) {
+	a.accepted = true
 	a.result.Entities, a.result.Refused = append(a.result.Entities, result.Entities...), append(a.result.Refused, result.Refused...)
 	if a.smaller != nil && len(updates) <= a.smaller.updates {
 		a.session.sizes.keep(a.Route, *a.smaller)
@@ -137,7 +137,7 @@ func (a *syncing) sample(ctx context.Context) error {
 		last := len(a.todo[i]) - 1
 		result, err := a.call(ctx, a.todo[i][last:])
 		if err == nil {
-			a.took(a.todo[i][last:], result)
+			a.accept(a.todo[i][last:], result)
 			if a.todo[i] = a.todo[i][:last]; last == 0 {
 				a.todo = slices.Delete(a.todo, i, i+1)
 			}
