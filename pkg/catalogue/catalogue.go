@@ -13,8 +13,9 @@
 //     anything else.
 //  2. Add its handler to the Handlers of its category: package exports, syncs, imports, unlinks or resets. worker.New
 //     refuses to start without a handler for each row. Package payload reads the payloads: exportReaders has the
-//     readers with which the demo compares the ERP's books with the exports; unlinkSources and resetSources say where
-//     a payload has its links.
+//     readers with which the demo compares the ERP's books with the exports, and by which the console finds them;
+//     unlinkSources and resetSources say where a payload has its links. If an import or a sync names its records under
+//     new keys, add these to recordsOf in package services/console/index.
 //  3. If the handler makes a new call to Procore, add its route to package procore. The tests check each call against
 //     Procore's published operations.
 //  4. Add what Procore does and expects to package sandbox: unlinkedBefore in press.go, if Procore unlinks the record

@@ -20,7 +20,7 @@ var exportReaders = map[string]func(Request) ([]Document, error){
 }
 
 // Exported returns the documents that an export asks the ERP to book. The cost codes of a job follow the job. The demo and the
-// chaos test compare the ERP's books with them.
+// chaos test compare the ERP's books with them, and the console's index finds a request by them.
 func Exported(eventType string, q Request) ([]Document, error) {
 	read := exportReaders[eventType]
 	if read == nil {

@@ -59,31 +59,6 @@ func contentOf(eventType string, raw []byte, details []int64) content {
 	return c
 }
 
-// documents are the readers of each export.
-var documents = map[string]func(payload.Request) ([]payload.Document, error){
-	"create_standard_cost_codes":         payload.StandardCostCodes,
-	"create_vendor":                      payload.Vendor,
-	"create_or_update_job":               root(payload.Job),
-	"create_sub_job":                     root(payload.SubJob),
-	"create_budget":                      payload.Budget,
-	"update_budget":                      payload.Budget,
-	"create_requisitions":                payload.Requisitions,
-	"create_payment":                     payload.ContractPayment,
-	"create_commitment":                  payload.Commitment,
-	"create_commitment_change_order":     payload.CommitmentChangeOrder,
-	"create_payment_application":         payload.PaymentApplication,
-	"create_prime_contract_change_order": payload.PrimeContractChangeOrder,
-	"create_company_level_direct_cost":   payload.DirectCost,
-}
-
-// root reads a job without its cost codes.
-func root(read func(payload.Request) (payload.Tree, error)) func(payload.Request) ([]payload.Document, error) {
-	return func(q payload.Request) ([]payload.Document, error) {
-		tree, err := read(q)
-		return []payload.Document{tree.Document}, err
-	}
-}
-
 // named are the objects of a payload of an import or sync that name a record.
 var named = map[string]tiebackv1.Entity{
 	"vendor":        tiebackv1.Entity_ENTITY_VENDOR,
@@ -100,9 +75,9 @@ func recordsOf(eventType string, q payload.Request) (all []*tiebackv1.Record) {
 	var links []payload.Link
 	switch row.Category {
 	case catalogue.Export:
-		if read := documents[row.Name]; read != nil {
-			docs, _ := read(q)
-			for _, d := range docs {
+		docs, _ := payload.Exported(row.Name, q)
+		for _, d := range docs {
+			if d.Record.GetEntity() != tiebackv1.Entity_ENTITY_COST_CODE { // those of a job
 				all = append(all, d.Record)
 			}
 		}
