@@ -107,6 +107,7 @@ const allowed = `
 	services/console                            console                     the service
 	services/console/access                     console                     who may see and do what
 	services/console/api                        console                     the handlers of the operator API
+	services/console/notify                     console                     messages to people
 	services/console/index                      console                     a searchable copy of the history
 	services/console/web                        console                     the pages
 	services/console/operator/audit             console                     what is accounted for

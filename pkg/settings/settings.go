@@ -39,6 +39,7 @@ type Settings struct {
 	AdminAddr       string        // TIEBACK_ADMIN_ADDR
 	ConsoleAddr     string        // TIEBACK_CONSOLE_ADDR: of the console's pages and API; "off": no console
 	ConsoleAccess   string        // TIEBACK_CONSOLE_ACCESS: the file that says who may use the console; "": a user with a one-time link, on loopback only
+	ConsoleNotify   string        // TIEBACK_CONSOLE_NOTIFY: the file of those whom the console notifies; "": nobody
 	Routes          string        // TIEBACK_PROCORE_ROUTES: path overrides; "": none
 	LogLevel        zapcore.Level // TIEBACK_LOG_LEVEL
 	Deadline        time.Duration // TIEBACK_DEADLINE: time until an unfinished event is closed as failed
@@ -57,7 +58,7 @@ func Load(getenv func(string) string) (Settings, error) {
 		ProcoreAPIURL:   get("TIEBACK_PROCORE_API_URL", "https://api.procore.com"),
 		ProcoreLoginURL: get("TIEBACK_PROCORE_LOGIN_URL", "https://login.procore.com"),
 		Companies:       getenv("TIEBACK_COMPANIES"), Routes: getenv("TIEBACK_PROCORE_ROUTES"),
-		ConsoleAddr: get("TIEBACK_CONSOLE_ADDR", "127.0.0.1:8090"), ConsoleAccess: getenv("TIEBACK_CONSOLE_ACCESS"),
+		ConsoleAddr: get("TIEBACK_CONSOLE_ADDR", "127.0.0.1:8090"), ConsoleAccess: getenv("TIEBACK_CONSOLE_ACCESS"), ConsoleNotify: getenv("TIEBACK_CONSOLE_NOTIFY"),
 		IngestAddr: get("TIEBACK_INGEST_ADDR", ":8080"), AdminAddr: get("TIEBACK_ADMIN_ADDR", "127.0.0.1:9090"),
 	}
 	s.Webhooks = get("TIEBACK_WEBHOOKS", defaultWebhooks(s.Companies))

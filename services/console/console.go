@@ -5,6 +5,7 @@
 //	operator/   the questions that they answer, over pkg/request, pkg/state and pkg/procore, a package for each
 //	index/      a searchable copy of the history in SQLite; it can be built again from the streams at any time
 //	access/     who the caller is, and what they may see and do
+//	notify/     messages about what needs attention, and daily digests
 //	web/        the pages; they call the API's handlers in the same process
 package console
 
@@ -25,9 +26,11 @@ import (
 	"github.com/tieback/tieback/pkg/app"
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/request"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/console/access"
 	"github.com/tieback/tieback/services/console/api"
 	"github.com/tieback/tieback/services/console/index"
+	"github.com/tieback/tieback/services/console/notify"
 	"github.com/tieback/tieback/services/console/web"
 )
 
@@ -73,7 +76,14 @@ func Run(ctx context.Context, a *tenant.App, o Options) error {
 		}
 	}()
 	handlers := api.New(a, api.Options{Index: x})
+	notifier, err := newNotifier(a, handlers)
+	if err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
+	if notifier != nil {
+		g.Go(func() error { return notifier.Run(ctx) })
+	}
 	g.Go(func() error { return stopped(ctx, x.Run(ctx, a.Bus)) })
 	if o.Listener != nil {
 		pages := web.New(web.API{Overview: handlers, Requests: handlers, DeadLetters: handlers, Companies: handlers, Reconciliation: handlers}, a.Log)
@@ -89,6 +99,28 @@ func Run(ctx context.Context, a *tenant.App, o Options) error {
 		g.Go(func() error { return serveSocket(ctx, o.Socket, access.AsOwner(owner(), handlers.Handler())) })
 	}
 	return g.Wait()
+}
+
+// newNotifier returns a notifier for the receivers in TIEBACK_CONSOLE_NOTIFY; nil: there is no such file.
+func newNotifier(a *tenant.App, handlers *api.API) (*notify.Notifier, error) {
+	if a.Settings.ConsoleNotify == "" {
+		return nil, nil
+	}
+	c, err := notify.Load(a.Settings.ConsoleNotify)
+	if err != nil {
+		return nil, err
+	}
+	as := access.Owner("notifications")
+	return &notify.Notifier{
+		Config: c, Companies: a.Companies, File: filepath.Join(a.Settings.Data, "console", "digests.json"), Log: a.Log,
+		Overview: func(ctx context.Context) (*operatorv1.Overview, error) {
+			r, err := handlers.GetOverview(access.With(ctx, as), &operatorv1.GetOverviewRequest{})
+			return r.GetOverview(), err
+		},
+		Requests: func(ctx context.Context, r *operatorv1.ListRequestsRequest) (*operatorv1.ListRequestsResponse, error) {
+			return handlers.ListRequests(access.With(ctx, as), r)
+		},
+	}, nil
 }
 
 // withAPI serves the API under the names of its services, and the pages elsewhere.
