@@ -84,6 +84,9 @@ type Consumer struct {
 	// Paused reports whether no message of a company may start now. It is called often, and must be fast and safe for
 	// concurrent use. The end of a pause is noticed within a second. nil: no company is paused.
 	Paused func(company int64) bool
+	// Retry has requests whose message waits for its next attempt after an error, which is to start now. A message that is being
+	// processed, or waits for a rate limit, is not affected. May be nil.
+	Retry <-chan Subject
 	// Done reports whether a message was processed before. If so it is acked and not handled. May be nil.
 	Done func(context.Context, Message) (bool, error)
 	// GiveUp is called for a message that can't be processed. It must store the message as a dead letter.
@@ -120,6 +123,7 @@ func (b *Bus) Consume(ctx context.Context, c Consumer) error {
 	working, stop := context.WithCancel(ctx)
 	var extending sync.WaitGroup
 	extending.Go(func() { run.extendAckWait(working) })
+	extending.Go(func() { run.retryAsked(working) })
 	err = run.pull(working, cons)
 	run.close()
 	stop() // cancels the handlers, if ctx has not ended

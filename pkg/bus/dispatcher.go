@@ -28,6 +28,7 @@ type dispatcher struct {
 	scheduler  *scheduler.Scheduler[*prefetched]
 	inFlight   map[uint64]*prefetched // queued or running, by stream sequence
 	unstarted  map[uint64]uint64      // released before any attempt, by sequence: the broker's delivery count at that time
+	waiting    map[uint64]waiting     // released after a failed attempt and not received again, by sequence
 	unfinished []jetstream.Msg        // to be released when the consumer stops
 	closed     bool
 	wake       *time.Timer // fires when the next pause of a company ends
@@ -49,7 +50,7 @@ func (p *prefetched) sequence() uint64 { return p.Sequence.Stream }
 
 func newDispatcher(b *Bus, c Consumer) *dispatcher {
 	return &dispatcher{
-		Consumer: c, bus: b, roomFreed: make(chan struct{}, 1), lookups: make(chan struct{}, pullMost), inFlight: map[uint64]*prefetched{}, unstarted: map[uint64]uint64{},
+		Consumer: c, bus: b, roomFreed: make(chan struct{}, 1), lookups: make(chan struct{}, pullMost), inFlight: map[uint64]*prefetched{}, waiting: map[uint64]waiting{}, unstarted: map[uint64]uint64{},
 		scheduler: scheduler.New[*prefetched](scheduler.Limits{Running: c.Concurrency, Queued: c.Prefetch, Bytes: prefetchBytes}),
 	}
 }
@@ -181,6 +182,7 @@ func (d *dispatcher) enqueue(ctx context.Context, p *prefetched) (delay time.Dur
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	seq := p.sequence()
+	delete(d.waiting, seq)
 	if first := d.inFlight[seq]; first != nil {
 		if !first.running {
 			first.redelivered = true // another process may have received it in between

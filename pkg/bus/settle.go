@@ -150,7 +150,7 @@ func (d *dispatcher) settle(ctx context.Context, p *prefetched, msg Message, his
 	}
 	p.result.Failed = class != fault.Permanent
 	d.saveHistory(ctx, msg, Attempts{Done: msg.Attempt}.failed(err, *history))
-	_ = p.NakWithDelay(jitter(retryDelay(d.Backoff, msg.Attempt)))
+	d.retryLater(p, msg.Attempt)
 	return "again"
 }
 

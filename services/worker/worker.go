@@ -193,10 +193,12 @@ func (s *Service) Run(ctx context.Context) error {
 	polling, stop := context.WithCancel(ctx)
 	var poll sync.WaitGroup
 	poll.Go(func() { s.pauses.follow(polling, state.Of(s.Bus), string(s.category), s.Log) })
+	retry := make(chan bus.Subject)
+	poll.Go(func() { followRetries(polling, state.Of(s.Bus), retry, s.Log) })
 	defer poll.Wait()
 	defer stop()
 	err := s.Bus.Consume(ctx, bus.Consumer{
-		Kind: bus.Event, Name: string(s.category), Paused: s.pauses.has,
+		Kind: bus.Event, Name: string(s.category), Paused: s.pauses.has, Retry: retry,
 		Concurrency: s.Concurrency, Backoff: s.Backoff, RetryFor: s.Deadline,
 		Handle: s.handle, Done: s.done, GiveUp: s.giveUp, Observe: s.Metrics.Observer(string(s.category), s.Log),
 	})

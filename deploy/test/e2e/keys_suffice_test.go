@@ -12,6 +12,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/request"
+	"github.com/tieback/tieback/pkg/state"
 	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/connectors/ledger"
@@ -86,6 +87,7 @@ func (w *world) operates(l *line, clicked int64) {
 	letter := letters.DeadLetters[0].Id
 	letterAnswer, err := c.GetDeadLetter(ctx, &operatorv1.GetDeadLetterRequest{Id: letter, IncludePayload: true})
 	w.must(err)
+	w.must(state.Of(l.Bus).Retry(ctx, state.Retry{Company: firstCompany, Request: clicked, At: time.Now()})) // what TryNow writes
 	since := timestamppb.New(time.Now().Add(-time.Hour))
 	for name, call := range map[string]func() (proto.Message, error){
 		"GetOverview": func() (proto.Message, error) { return c.GetOverview(ctx, &operatorv1.GetOverviewRequest{}) },

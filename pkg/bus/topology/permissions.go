@@ -20,7 +20,7 @@ import (
 //	sweep            deliveries, outcomes (swept)          all streams; state
 //	lag-exporter     watermarks                            all streams
 //	console          replays, resolutions, deliveries      all streams; state
-//	                 (sweep); links, pauses
+//	                 (sweep); links, pauses, retries
 //	tieback          replays, resolutions; links           all streams; state
 //	provisioner      nothing, but creates streams          nothing
 //
@@ -72,11 +72,11 @@ func users() []user {
 		user{name: "lag-exporter", reads: Kinds, losses: true, watermarks: true},
 		user{ // a subject with one more token than a request's first message is that of a replay, or of a sweep
 			name: "console", writes: []string{"tb.resolution.>", "tb.delivery.>", "tb.event.*.*.*.*.*", "tb.outcome.*.*.*.*.*"}, reads: Kinds,
-			readsState: true, keys: []string{"link.>", swept, "pauses"}, procore: true, losses: true,
+			readsState: true, keys: []string{"link.>", swept, "pauses", "retries"}, procore: true, losses: true,
 		},
 		user{
 			name: "tieback", writes: []string{"tb.resolution.>", "tb.delivery.>", "tb.event.>", "tb.outcome.>"}, reads: Kinds,
-			readsState: true, keys: []string{"link.>", swept, "pauses"}, procore: true, inspects: true, losses: true, watermarks: true,
+			readsState: true, keys: []string{"link.>", swept, "pauses", "retries"}, procore: true, inspects: true, losses: true, watermarks: true,
 		},
 		user{name: "provisioner", provisions: true},
 	)

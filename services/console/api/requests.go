@@ -10,10 +10,13 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/catalogue"
+	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/request"
+	"github.com/tieback/tieback/pkg/state"
 	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/console/access"
 	"github.com/tieback/tieback/services/console/index"
@@ -180,6 +183,9 @@ func (a *API) timeline(ctx context.Context, r *operatorv1.GetRequestRequest) (*o
 		return nil, err
 	}
 	t.Request.CompanyName = a.companyName(company)
+	if t.Current != nil {
+		t.Current.CanTryNow = notNow(t.Current, company, nil) == ""
+	}
 	if a.Index != nil {
 		if e, err := a.Index.Get(ctx, company, r.RequestId); err == nil {
 			read := t.Request
@@ -235,10 +241,45 @@ func (a *API) companyOf(ctx context.Context, r *operatorv1.GetRequestRequest) (i
 	return 0, connect.NewError(connect.CodeNotFound, fmt.Errorf("request %d never arrived here for any company, or is older than what is kept: if it was clicked lately, run a sweep; with the company and ask_procore, the request is read from Procore", r.RequestId))
 }
 
-// TryNow implements RequestService.
+// TryNow implements RequestService. The worker looks for such requests every two seconds.
 func (a *API) TryNow(ctx context.Context, r *operatorv1.TryNowRequest) (*operatorv1.TryNowResponse, error) {
 	if err := a.mayServed(ctx, access.Act, r.CompanyId); err != nil {
 		return nil, err
 	}
-	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("an attempt can't be started early yet; failed attempts are repeated after at most about a minute"))
+	t, err := a.timeline(ctx, &operatorv1.GetRequestRequest{CompanyId: r.CompanyId, RequestId: r.RequestId})
+	if err != nil {
+		return nil, err
+	}
+	pauses, err := a.state.Pauses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if why := notNow(t.Current, r.CompanyId, pauses); why != "" {
+		return &operatorv1.TryNowResponse{Text: why}, nil
+	}
+	if err := a.state.Retry(ctx, state.Retry{Company: r.CompanyId, Request: r.RequestId, At: time.Now().UTC()}); err != nil {
+		return nil, err
+	}
+	a.app.Log.Info("starting the next attempt at a request for an operator", zap.Int64("company", r.CompanyId), zap.Int64("erp_request", r.RequestId), zap.String("who", access.From(ctx).Name))
+	return &operatorv1.TryNowResponse{Started: true, Text: fmt.Sprintf("The next attempt at stage %s starts within a few seconds.", t.Current.Stage)}, nil
+}
+
+// notNow returns why the next attempt of a request can't be started; "": it can.
+func notNow(c *operatorv1.Current, company int64, pauses []state.Pause) string {
+	switch {
+	case c == nil:
+		return "The request is not in progress."
+	case checkStage(c.Stage) != nil:
+		return fmt.Sprintf("The request is at %s, which repeats a failed attempt by itself after at most a minute.", c.Stage)
+	case c.Failure == nil:
+		return "No attempt has failed: the request waits for its turn, or is being processed."
+	case c.Failure.Class == fault.Throttled.String():
+		return "The request waits for a rate limit, which an attempt now would only exceed again."
+	}
+	for _, p := range pauses {
+		if p.Company == company && (p.Stage == "" || p.Stage == c.Stage) {
+			return "The company is paused: resume it first."
+		}
+	}
+	return ""
 }
