@@ -97,6 +97,9 @@ func (s Step) Text() string {
 	case *tiebackv1.Event:
 		return fmt.Sprintf("fetched: %s, %d bytes", m.Type, len(m.Payload))
 	case *tiebackv1.Outcome:
+		if m.SkipReason != "" {
+			return "not processed: " + m.SkipReason
+		}
 		text := "processed: "
 		if s.Kind == bus.Closed {
 			text = "reported to Procore: "

@@ -91,3 +91,17 @@ func TestRunStates(t *testing.T) {
 		}
 	}
 }
+
+// The steps of a request that was not processed do not say that it was processed or reported.
+func TestStepOfSkippedRequest(t *testing.T) {
+	for _, k := range []bus.Kind{bus.Outcome, bus.Closed} {
+		for reason, o := range map[string]*tiebackv1.Outcome{
+			bus.SkippedOlder: {SkipReason: bus.SkippedOlder},
+			"rejected":       {SkipReason: "rejected", CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 5, KeptStatus: "rejected"}}},
+		} {
+			if got, want := Steps([]bus.Message{recorded(t, 1, k, "", o)})[0].Text(), "not processed: "+reason; got != want {
+				t.Errorf("%s: %q, want %q", k, got, want)
+			}
+		}
+	}
+}

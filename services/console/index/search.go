@@ -25,7 +25,7 @@ const (
 	StateFailed    State = "failed"    // reported to Procore as failed
 	StateOpen      State = "open"      // at a stage, and not overdue
 	StateOK        State = "ok"        // done
-	StateIgnored   State = "ignored"   // not processed: older than the company's since, called off, or discarded
+	StateIgnored   State = "ignored"   // not processed: created before the company's since, called off, or discarded
 )
 
 // States are all states, in the order of FailedFirst.

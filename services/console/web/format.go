@@ -126,6 +126,8 @@ func stepTitle(s *v1.Step) string {
 		return "Webhook received"
 	case s.GetEvent() != nil:
 		return "Fetched from Procore"
+	case s.GetOutcome().GetSkipReason() != "":
+		return "Not processed"
 	case s.GetOutcome() != nil && s.GetKind() == "closed":
 		return "Reported to Procore"
 	case s.GetOutcome() != nil:

@@ -696,3 +696,11 @@ func TestCompanyShowsTheLastHour(t *testing.T) {
 		t.Error("the page Now shows the quota of one company")
 	}
 }
+
+// The page of a request that was not processed does not say that it was reported to Procore.
+func TestStepTitleOfSkippedRequest(t *testing.T) {
+	s := &v1.Step{Kind: "closed", Message: &v1.Step_Outcome{Outcome: &v1.OutcomeStep{SkipReason: "rejected"}}}
+	if got := stepTitle(s); got != "Not processed" {
+		t.Errorf("the title is %q", got)
+	}
+}

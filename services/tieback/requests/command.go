@@ -38,7 +38,7 @@ the newest first. Nothing is changed, and Procore is not called. tieback trace s
   failed     closed as failed; the accountant sees why
   open       in progress
   succeeded  closed as success
-  ignored    left alone: older than the company's since, or called off in Procore
+  ignored    not processed: created before the company's since, called off in Procore, or discarded
 
 --contains searches for words of names, numbers, ids and reasons, in any order; the beginning of a word is enough. The
 search uses an index of a year of requests, which the console and tieback run keep. If neither runs, the command builds

@@ -269,3 +269,13 @@ func TestRunHasNoTerminalControlCharacters(t *testing.T) {
 		t.Errorf("%q", out.String())
 	}
 }
+
+// The steps of a request that was not processed do not say that it was reported to Procore.
+func TestStepOfSkippedRequest(t *testing.T) {
+	s := &operatorv1.Step{Kind: "closed", Text: "not processed: rejected", Message: &operatorv1.Step_Outcome{Outcome: &operatorv1.OutcomeStep{
+		SkipReason: "rejected", CloseOuts: []*operatorv1.CloseOut{{RequestDetailId: 5, Status: "unspecified", KeptStatus: "rejected"}},
+	}}}
+	if got := append([]string{stepText(s)}, stepLines(s)...); len(got) != 1 || got[0] != s.Text {
+		t.Errorf("%q, want %q", got, s.Text)
+	}
+}

@@ -11,7 +11,7 @@ import (
 // stepText describes a step in a line. The close-outs of an outcome follow it: see stepLines.
 func stepText(s *operatorv1.Step) string {
 	switch o := s.GetOutcome(); {
-	case o == nil:
+	case o == nil, o.SkipReason != "":
 		return terminal.Line(s.Text)
 	case s.Kind == "closed":
 		return "reported to Procore"
@@ -22,13 +22,13 @@ func stepText(s *operatorv1.Step) string {
 	}
 }
 
-// stepLines returns the lines below a step: the close-outs and marks.
+// stepLines returns the lines below a step: the close-outs and marks. A request that was not processed has none.
 func stepLines(s *operatorv1.Step) []string {
 	if d := s.GetDelivery(); d.GetEventId() != "" {
 		return []string{fmt.Sprintf("event %s, API %s, by user %d", d.EventId, d.ApiVersion, d.UserId)}
 	}
 	o := s.GetOutcome()
-	if o == nil {
+	if o == nil || o.SkipReason != "" {
 		return nil
 	}
 	var out []string
