@@ -260,7 +260,7 @@ func TestProcessesThatShareAClient(t *testing.T) {
 		{name: "two busy processes beside quiet ones", hourly: 100_000, spikes: 25, processes: 2, calls: 8, quiet: 5, during: 20 * time.Minute, least: 0.85},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			for seed := range uint64(4) {
+			for seed := range uint64(2) {
 				w := newSimulation(t, seed, c.hourly, c.spikes)
 				w.byTime, w.floor, w.slow = c.byTime, c.floor, c.slow
 				for i := range c.processes {
