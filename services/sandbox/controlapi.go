@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 
@@ -12,6 +13,8 @@ import (
 //	POST /sandbox/companies/{id}/press/{event_type}  Press; the body replaces fields of a new Sample
 //	GET  /sandbox/requests/{id}                      the request with its status and details
 //	GET  /sandbox/calls                              Counts and Calls
+//	POST /sandbox/fail                               Fail, with a FaultRule
+//	POST /sandbox/heal                               Heal
 //	POST /sandbox/companies/{id}/recipes/{name}      Follow; services/sandbox/README.md has the recipes
 //	GET  /sandbox/                                   a page for all of this
 func (sb *Sandbox) control(mux *http.ServeMux) {
@@ -19,6 +22,11 @@ func (sb *Sandbox) control(mux *http.ServeMux) {
 	mux.HandleFunc("GET /sandbox/requests/{id}", sb.handleRequest)
 	mux.HandleFunc("GET /sandbox/calls", func(w http.ResponseWriter, _ *http.Request) {
 		ok(map[string]any{"total": sb.TotalCalls(), "counts": sb.Counts(), "calls": sb.Calls()}).write(w)
+	})
+	mux.HandleFunc("POST /sandbox/fail", sb.handleFail)
+	mux.HandleFunc("POST /sandbox/heal", func(w http.ResponseWriter, _ *http.Request) {
+		sb.Heal()
+		w.WriteHeader(http.StatusNoContent)
 	})
 	mux.HandleFunc("POST /sandbox/companies/{id}/recipes/{name}", func(w http.ResponseWriter, r *http.Request) {
 		sb.created(w)(sb.Follow(parseDigits(r.PathValue("id")), r.PathValue("name")))
@@ -96,4 +104,19 @@ func (sb *Sandbox) handleRequest(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ok(map[string]any{"request": req, "closed": req.IsClosed(), "outcome": req.Outcome()}).write(w)
+}
+
+func (sb *Sandbox) handleFail(w http.ResponseWriter, r *http.Request) {
+	var rule FaultRule
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&rule); err != nil {
+		refuse(http.StatusBadRequest, "%v", err).write(w)
+		return
+	}
+	if err := sb.Fail(rule); err != nil {
+		refuse(http.StatusUnprocessableEntity, "%v", err).write(w)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }

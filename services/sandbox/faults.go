@@ -26,15 +26,15 @@ const (
 
 // FaultRule describes a fault and the calls that it affects.
 type FaultRule struct {
-	Method     string // "": any
-	Path       string // part of the path, or of its pattern; "": any
-	CompanyID  int64  // in the company header; 0: any
-	Kind       FaultKind
-	Status     int     // of FaultStatus: 429, 500, 502, 503 or any other
-	RetryAfter int     // seconds; 0: 1 for 503, none for others
-	Times      int     // the number of affected calls; 0: one, or with Fraction or Seconds unlimited
-	Fraction   float64 // of the matching calls; 0: all
-	Seconds    float64 // the duration of the rule; 0: unlimited
+	Method     string    `json:"method"`     // "": any
+	Path       string    `json:"path"`       // part of the path, or of its pattern; "": any
+	CompanyID  int64     `json:"company_id"` // in the company header; 0: any
+	Kind       FaultKind `json:"kind"`
+	Status     int       `json:"status"`      // of FaultStatus: 429, 500, 502, 503 or any other
+	RetryAfter int       `json:"retry_after"` // seconds; 0: 1 for 503, none for others
+	Times      int       `json:"times"`       // the number of affected calls; 0: one, or with Fraction or Seconds unlimited
+	Fraction   float64   `json:"fraction"`    // of the matching calls; 0: all
+	Seconds    float64   `json:"seconds"`     // the duration of the rule; 0: unlimited
 
 	ends time.Time
 }

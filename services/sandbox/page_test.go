@@ -97,3 +97,23 @@ func TestPage(t *testing.T) {
 		t.Error("an unknown recipe is followed")
 	}
 }
+
+// The control API adds a rule and removes all, as README.md says.
+func TestFailAndHeal(t *testing.T) {
+	handler := New(Config{}).Handler()
+	call := func(method, path, body string, want int) {
+		t.Helper()
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body)))
+		if w.Code != want {
+			t.Errorf("%s %s %s: %d %s, want %d", method, path, body, w.Code, w.Body, want)
+		}
+	}
+	const list = "/rest/v1.0/vendors?company_id=7"
+	call(http.MethodPost, "/sandbox/fail", `{"kind":"status","status":503,"retry_after":5,"path":"vendors","seconds":60}`, http.StatusNoContent)
+	call(http.MethodGet, list, "", http.StatusServiceUnavailable)
+	call(http.MethodPost, "/sandbox/heal", "", http.StatusNoContent)
+	call(http.MethodGet, list, "", http.StatusUnauthorized)
+	call(http.MethodPost, "/sandbox/fail", `{"kind":"none"}`, http.StatusUnprocessableEntity)
+	call(http.MethodPost, "/sandbox/fail", `{"kinds":"status"}`, http.StatusBadRequest)
+}
