@@ -56,7 +56,7 @@ func TestStolenKeyPermitsNothingElse(t *testing.T) {
 			"$JS.API.STREAM.MSG.DELETE.TIEBACK_DEAD", "$JS.API.STREAM.LIST", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.mine", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.export",
 			"$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.PAUSE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_EVENT.export", "$JS.ACK.TIEBACK_EVENT.export.1.1.1.1.0",
 		},
-		"tieback":     {"tb.closed.export.create_vendor.7.9", "tb.dead._._.7.9", "$JS.API.STREAM.PURGE.TIEBACK_DEAD", "$JS.API.STREAM.MSG.DELETE.TIEBACK_DEAD", "$JS.API.STREAM.DELETE.TIEBACK_DEAD", "$KV.tieback-state.generation.7.VENDOR.35"},
+		"tieback":     {"tb.closed.export.create_vendor.7.9", "tb.dead._._.7.9", "$JS.API.STREAM.PURGE.TIEBACK_DEAD", "$JS.API.STREAM.MSG.DELETE.TIEBACK_DEAD", "$JS.API.STREAM.DELETE.TIEBACK_DEAD", "$KV.tieback-state.generation.7.VENDOR.35", "$KV.tieback-state.pauses", "$KV.tieback-state.retries"},
 		"provisioner": {"tb.event.export.create_vendor.7.9", "$JS.API.STREAM.DELETE.TIEBACK_EVENT", "$JS.API.STREAM.PURGE.TIEBACK_EVENT", "$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$KV.tieback-state.generation.7.VENDOR.35"},
 	}
 	for _, service := range topology.Users() {

@@ -76,7 +76,7 @@ func users() []user {
 		},
 		user{
 			name: "tieback", writes: []string{"tb.resolution.>", "tb.delivery.>", "tb.event.>", "tb.outcome.>"}, reads: Kinds,
-			readsState: true, keys: []string{"link.>", swept, "pauses", "retries"}, procore: true, inspects: true, losses: true, watermarks: true,
+			readsState: true, keys: []string{"link.>", swept}, procore: true, inspects: true, losses: true, watermarks: true,
 		},
 		user{name: "provisioner", provisions: true},
 	)

@@ -2,6 +2,7 @@
 package doctor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/pkg/telemetry"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/console/operator/doctor"
 	"github.com/tieback/tieback/services/tieback/broker"
 	"github.com/tieback/tieback/services/tieback/command"
@@ -41,11 +43,11 @@ permissions, dead letters and sweeps; for each company its connector, Procore's 
 connection and its metadata, webhook, trigger and deliveries, and whether ingest accepts them. Each finding is ok, a
 warning or a problem, with what to do. Nothing is changed.
 
-The checks are independent: if one part is down, the others are checked. Run the command with the settings and the
-user of the services, in their network. With the embedded broker (no TIEBACK_NATS_URL) the broker is checked only
-while tieback run is stopped.
+The checks are independent: if one part is down, the others are checked. The console at TIEBACK_URL makes them, or the
+tieback run of this machine. Where neither runs, this command makes them: run it with the settings and the user of
+the services, in their network.
 
---admin names the admin port of a service, to check its version and whether it is ready. Without it, the command
+--admin has this command make the checks, and names the admin port of a service, to check its version and whether it is ready. Without it, the command
 tries TIEBACK_ADMIN_ADDR on this machine.
 
 With -o json: {"findings": [{"check", "company_id", "level", "text", "action"}], "problems": 0, "warnings": 0}.
@@ -60,6 +62,14 @@ Exit code 0: no problem; there may be warnings. 1: a problem. 2: wrong usage.`,
 					return fmt.Errorf("--admin %s: must be HOST:PORT", a)
 				}
 			}
+			if len(admin) == 0 {
+				if r, err := askRunning(cmd.Context(), company); r != nil || err != nil {
+					if err != nil {
+						return err
+					}
+					return printReport(cmd, output, *r)
+				}
+			}
 			d, done := newDoctor(admin)
 			defer done()
 			if company != 0 {
@@ -72,6 +82,29 @@ Exit code 0: no problem; there may be warnings. 1: a problem. 2: wrong usage.`,
 	cmd.Flags().StringArrayVar(&admin, "admin", nil, "host:port of a service's admin port; may be repeated")
 	output.Flag(cmd)
 	return cmd
+}
+
+// askRunning has the console at TIEBACK_URL, or the process at the socket in TIEBACK_DATA, make the checks. It returns nil if there is
+// neither.
+func askRunning(ctx context.Context, company int64) (*doctor.Report, error) {
+	c, err := connect.DialRunning(ctx, connect.Options{Name: "doctor", ReadOnly: true})
+	if c == nil || err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	ask := &operatorv1.CheckRequest{}
+	if company != 0 {
+		ask.CompanyIds = []int64{company}
+	}
+	answer, err := c.Check(ctx, ask)
+	if err != nil {
+		return nil, fmt.Errorf("the console does not make the checks: %w", err)
+	}
+	r := &doctor.Report{Findings: []doctor.Finding{}, Problems: int(answer.Problems), Warnings: int(answer.Warnings)}
+	for _, f := range answer.Findings {
+		r.Findings = append(r.Findings, doctor.Finding{Check: f.Check, Company: f.CompanyId, Level: doctor.Level(f.Level), Text: f.Text, Action: f.Action})
+	}
+	return r, nil
 }
 
 // newDoctor returns a doctor with the settings of this process, which may have mistakes.

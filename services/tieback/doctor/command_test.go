@@ -1,6 +1,7 @@
 package doctor_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/tieback/tieback/pkg/bus"
+	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
+	"github.com/tieback/tieback/proto/tieback/operator/v1/operatorv1connect"
 	"github.com/tieback/tieback/services/console/operator/doctor"
 	"github.com/tieback/tieback/services/provisioner"
 	"github.com/tieback/tieback/services/sandbox"
@@ -240,5 +243,26 @@ companies: [{id: 7, client: acme, webhook_tokens: [0123456789abcdef], connector:
 		if e := s.Doctor(); strings.Contains(e.Text, "can read "+s.Path(name)) {
 			t.Errorf("%s is hidden: %s", name, e.Text)
 		}
+	}
+}
+
+// checked is a console whose checks have one finding.
+type checked struct {
+	operatorv1connect.UnimplementedCompanyServiceHandler
+}
+
+func (checked) Check(_ context.Context, r *operatorv1.CheckRequest) (*operatorv1.CheckResponse, error) {
+	return &operatorv1.CheckResponse{Problems: 1, Findings: []*operatorv1.Finding{{Check: "webhook", CompanyId: r.CompanyIds[0], Level: "problem", Text: "Procore has none", Action: "run setup"}}}, nil
+}
+
+// The console at TIEBACK_URL makes the checks, where the settings of this process name no broker.
+func TestTheConsoleMakesTheChecks(t *testing.T) {
+	s := sitetest.New(t, sandbox.Config{})
+	_, handler := operatorv1connect.NewCompanyServiceHandler(checked{})
+	t.Setenv("TIEBACK_URL", s.Serve(handler))
+	e := s.Doctor("--company", "7")
+	e.OnlyProblem("webhook", "Procore has none → run setup")
+	if len(e.Findings) != 1 || e.Findings[0].Company != 7 || e.Code != 1 {
+		t.Errorf("exit code %d, %+v", e.Code, e.Findings)
 	}
 }

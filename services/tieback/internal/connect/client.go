@@ -60,6 +60,17 @@ type FailedError struct{ error }
 //   - the process that listens at the socket in TIEBACK_DATA, tieback run;
 //   - a server in this process, over the broker of the settings.
 func Dial(ctx context.Context, o Options) (*Client, error) {
+	if c, err := DialRunning(ctx, o); c != nil || err != nil {
+		return c, err
+	}
+	if o.Running {
+		return nil, FailedError{errors.New("no tieback run and no console is found")}
+	}
+	return inProcess(ctx, o)
+}
+
+// DialRunning is Dial without the server in this process: it returns nil if no other process serves the API.
+func DialRunning(ctx context.Context, o Options) (*Client, error) {
 	if url := os.Getenv(settings.ConsoleURL); url != "" {
 		if o.As != "" {
 			return nil, errors.New("--as: the console at TIEBACK_URL records the name of its caller, so a name can't be given")
@@ -79,10 +90,7 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 		client, done := api.DialAs(cmp.Or(o.As, User()), socket)
 		return &Client{Client: client, close: []func(){done}}, nil
 	}
-	if o.Running {
-		return nil, FailedError{errors.New("no tieback run and no console is found")}
-	}
-	return inProcess(ctx, o)
+	return nil, nil
 }
 
 // token returns the token for TIEBACK_URL; "": none.
