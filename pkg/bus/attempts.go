@@ -14,18 +14,18 @@ import (
 )
 
 // Attempts is the stored record of the attempts at an unfinished message. The start of a first attempt is not stored, and
-// the record is deleted after the last attempt. The broker's own count does not suffice: it counts deliveries, also of
-// messages that were only in flight when another one crashed the process.
+// the record is deleted after the last attempt. The broker's own count does not suffice: it counts deliveries, even those of
+// messages that were only in flight when another message crashed the process.
 type Attempts struct {
 	Done       int       `json:"done"`       // attempts that ended with an error, but not throttled ones
-	Unfinished int       `json:"unfinished"` // attempts begun after the last one with a result, throttled or not; one may be running
-	At         time.Time `json:"-"`          // when this was stored; zero: it was not
+	Unfinished int       `json:"unfinished"` // attempts without a result since the last one with a result (throttled or not); includes a running attempt
+	At         time.Time `json:"-"`          // when this was stored; zero: not stored
 
-	// How the last of the Done attempts ended.
+	// How the last attempt with a result ended, throttled ones included.
 	Class  fault.Class  `json:"class,omitempty"`
 	Source fault.Source `json:"source,omitempty"`
 	Reason fault.Reason `json:"reason,omitempty"`
-	Since  time.Time    `json:"since,omitzero"`  // when the cause began, or else the first attempt that failed with it
+	Since  time.Time    `json:"since,omitzero"`  // when the cause began; if that is not known: when an attempt first failed with it
 	Until  time.Time    `json:"until,omitzero"`  // when a throttled message is redelivered
 	Why    string       `json:"why,omitempty"`   // the message for the accountant, or ""
 	Error  string       `json:"error,omitempty"` // for the operator
@@ -56,7 +56,7 @@ func (a Attempts) Count() int { return max(1, a.Done+a.Unfinished) }
 
 // Failure returns the error of the last attempt that ended; nil: not known.
 func (a Attempts) Failure() error {
-	if a.Done == 0 && a.Class == fault.Transient {
+	if a.Done == 0 && a.Class == fault.Transient { // Transient is the zero Class: no error is stored
 		return nil
 	}
 	return &fault.Error{
@@ -74,7 +74,7 @@ func (a Attempts) Next(backoff time.Duration) time.Time {
 	return a.At.Add(retryDelay(cmp.Or(backoff, defaultBackoff), a.Done))
 }
 
-// failed returns a with the error of an attempt; before is the record of the attempts before it.
+// failed returns a with the error of an attempt; before is the record of the earlier attempts.
 func (a Attempts) failed(err error, before Attempts) Attempts {
 	a.Class, a.Source, a.Reason, a.Why = fault.ClassOf(err), fault.SourceOf(err), fault.ReasonOf(err), fault.UserMessage(err, "")
 	a.Since = fault.SinceOf(err)
@@ -91,7 +91,7 @@ func (a Attempts) failed(err error, before Attempts) Attempts {
 	return a
 }
 
-// readAttempts parses an entry. One that does not parse counts as one unfinished attempt.
+// readAttempts parses an entry. An entry that does not parse counts as one unfinished attempt.
 func readAttempts(e Entry) Attempts {
 	var a Attempts
 	if e.Value != nil && json.Unmarshal(e.Value, &a) != nil {

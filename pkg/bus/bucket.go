@@ -40,7 +40,7 @@ func (b *Bus) openBucket(ctx context.Context, o Options) (*Bucket, error) {
 	return &Bucket{stream: s, publisher: newPublisher(b.js, topology.State.Stream())}, nil
 }
 
-// Get returns a key's entry, or the newest of those that match a key with wildcards.
+// Get returns a key's entry. For a key with wildcards it returns the newest of the entries that match.
 func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
 	ctx, cancel := answerContext(ctx)
 	defer cancel()
@@ -68,7 +68,7 @@ func (b *Bucket) Replace(ctx context.Context, key string, value []byte, revision
 	return b.publish(ctx, key, value, nats.Header{jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)}})
 }
 
-// Update replaces a key's value by what next returns for it. If another process writes the key in between, next is called
+// Update replaces a key's value by the result of next. If another process writes the key in between, next is called
 // again with the new value. Update writes nothing if next returns nil.
 func (b *Bucket) Update(ctx context.Context, key string, next func(old []byte) ([]byte, error)) error {
 	for {
@@ -91,8 +91,8 @@ func (b *Bucket) PutTTL(ctx context.Context, key string, value []byte, ttl time.
 	return b.expiring(ctx, key, value, nats.Header{}, ttl)
 }
 
-// Delete deletes a key. It leaves a marker that expires after ttl. It does not use a rollup, as the purge of key-value
-// clients does: a service that may send rollups could purge the whole bucket, so the stream refuses them.
+// Delete deletes a key. It leaves a marker that expires after ttl. Unlike the purge of key-value clients, it does not use a
+// rollup: a service that may send rollups could purge the whole bucket, so the stream refuses them.
 func (b *Bucket) Delete(ctx context.Context, key string, ttl time.Duration) error {
 	return b.expiring(ctx, key, nil, nats.Header{"KV-Operation": {"DEL"}}, ttl)
 }
@@ -148,7 +148,7 @@ func (b *Bucket) Each(ctx context.Context, filter string, limit int, fn func(Ent
 // readsAtOnce is how many keys Each reads concurrently.
 const readsAtOnce = 64
 
-// swap writes a key of a bucket if its revision is still the given one, and returns the new one. It returns false if another
+// swap writes a key of a bucket if its revision is still the given one, and returns the new revision. It returns false if another
 // process has written the key.
 func (b *Bus) swap(ctx context.Context, bucket topology.Bucket, key string, value []byte, revision uint64) (next uint64, ok bool, err error) {
 	m := &nats.Msg{Subject: bucket.Subject(key), Data: value, Header: nats.Header{}}

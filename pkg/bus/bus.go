@@ -111,7 +111,8 @@ func ConnectReadOnly(ctx context.Context, o Options) (*Bus, error) {
 func dial(o Options) (*Bus, error) {
 	opts := []nats.Option{
 		nats.Name("tieback " + o.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
-		nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), // otherwise a second refusal in a row closes the connection
+		nats.RetryOnFailedConnect(true),
+		nats.IgnoreAuthErrorAbort(), // a second refused login in a row must not close the connection
 		nats.ReconnectBufSize(-1), nats.CustomInboxPrefix(topology.Inbox(cmp.Or(o.Name, "tieback"))),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			o.Log.Warn("the broker refused or dropped a message", zap.Error(err))
@@ -131,7 +132,7 @@ func dial(o Options) (*Bus, error) {
 		return nil, err
 	}
 	js, err := jetstream.New(nc)
-	if o.NKeyFile != "" { // the service has its own account; see package topology
+	if o.NKeyFile != "" { // with `provisioner keys`, the service has its own account; see probe
 		js, err = jetstream.NewWithAPIPrefix(nc, topology.APIPrefix)
 	}
 	if err != nil {
@@ -157,7 +158,8 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 	if o.MaxBytes > 0 {
 		b.publishers[Delivery].capacity = &capacityGuard{js: b.js, max: o.MaxBytes}
 	}
-	if !b.managed { // otherwise lag-exporter reports that it is missing
+	// With a managed topology a service does not wait for this stream: lag-exporter reports if it is missing.
+	if !b.managed {
 		if _, err := b.stream(ctx, topology.SeenStream(o.topology())); err != nil {
 			return err
 		}
@@ -170,11 +172,12 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 // waitForBroker waits until JetStream answers, because services and broker start in any order.
 func (b *Bus) waitForBroker(ctx context.Context) error { return b.wait(ctx, b.probe) }
 
-// probe checks that JetStream answers. A broker that requires a key may have the streams in the service's own account
-// instead of the separate one that `provisioner keys` configures. probe finds out which, before any other request.
+// probe checks that JetStream answers. With `provisioner keys`, the streams are in the account tieback and the service is in
+// its own. A broker configured otherwise may have both in one account. probe finds out which, before any other request.
 func (b *Bus) probe(ctx context.Context) error {
 	_, err := b.js.AccountInfo(ctx)
-	if b.js.Options().APIPrefix == "" || !errors.Is(err, jetstream.ErrJetStreamNotEnabled) { // nats.go returns it if there is no responder
+	// nats.go returns ErrJetStreamNotEnabled if nothing responds on the prefix, as with one account.
+	if b.js.Options().APIPrefix == "" || !errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
 		return err
 	}
 	plain, err := jetstream.New(b.nc)
@@ -188,8 +191,8 @@ func (b *Bus) probe(ctx context.Context) error {
 	return nil
 }
 
-// leaveLameDuck reconnects to another broker node when this one announces its shutdown (lame duck mode), before the node
-// closes the connection. It waits for the pull under way: messages that are lost with a closed connection are not
+// leaveLameDuck reconnects to another broker node when the current node announces its shutdown (lame duck mode), before
+// that node closes the connection. It waits for the pull under way: messages that are lost with a closed connection are not
 // redelivered for a whole AckWait.
 func (b *Bus) leaveLameDuck(nc *nats.Conn) {
 	b.pulls.Lock()

@@ -54,7 +54,7 @@ func (g *capacityGuard) check(ctx context.Context) error {
 	}
 }
 
-// measure serves all callers, so it ignores the deadline of the one that started it.
+// measure serves all callers, so it ignores the deadline of the caller that started it.
 func (g *capacityGuard) measure(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), measureEvery)
 	defer cancel()

@@ -30,12 +30,12 @@ const remindEvery = 30 * time.Second
 // connState is the state of the connection to the broker. The zero value is that of a client that never connected.
 type connState struct {
 	lost   chan struct{}   // capacity 1; signals a lost connection
-	onWait func(why error) // of Options.Waiting; may be nil
+	onWait func(why error) // Options.Waiting; may be nil
 
 	mu              sync.Mutex
 	connectedBefore bool  // the broker has accepted this client before
-	dialErr         error // why the last attempt to connect failed; nil: none did, or one succeeded since
-	reason          error // why the broker does not serve; nil: it does, as far as is known
+	dialErr         error // why the last attempt to connect failed; nil: no attempt has failed since the last connection
+	reason          error // why the broker does not serve its streams; nil: no reason is known
 }
 
 // options returns the handlers that update the state.
@@ -55,7 +55,7 @@ func (s *connState) options() []nats.Option {
 	}
 }
 
-// set records why the broker does not serve; nil: it answered.
+// set records why the broker does not serve its streams; nil: it answered.
 func (s *connState) set(reason error) {
 	s.mu.Lock()
 	if s.reason = reason; reason == nil {

@@ -16,7 +16,7 @@ type Message struct {
 	Data        []byte
 	Attempt     int       // 1 for the first
 	Redelivered bool      // an earlier attempt may have done part of the work, or the message is older than its consumer
-	Isolated    bool      // other suspects wait for it (see quarantine): do not wait for a batch to fill
+	Isolated    bool      // other suspects wait for this message (see quarantine), so the handler must not wait to fill a batch
 	Stored      time.Time // when the broker stored it
 	Stream      string
 	Sequence    uint64
@@ -57,8 +57,8 @@ type Handler func(context.Context, Message) error
 // happens to a message:
 //
 //	nil                    it is acked
-//	throttled              it is redelivered after RetryAfter, which does not count as an attempt; until then
-//	                       no other message of its company starts
+//	throttled              it is redelivered after the error's fault.RetryAfter; the attempt does not count; until
+//	                       then no other message of its company starts
 //	transient, ambiguous   it is redelivered after 1, 2, 4 … 60 Backoffs. The error counts as permanent once both are
 //	                       true: the message has had Attempts attempts, and it is older than RetryFor
 //	permanent              GiveUp is called, and the message acked; if GiveUp fails, it is redelivered
@@ -67,25 +67,25 @@ type Handler func(context.Context, Message) error
 // it from the messages that were running at the same time. After maxUnfinished such attempts it is given up.
 //
 // The broker stores acks only in the durable consumer. If the consumer was lost or created again, all messages of the
-// stream are delivered as if for the first time. A message that is older than its consumer is therefore Redelivered,
-// and Done is called before it is queued, so that new messages do not wait behind it. Done is also called for a
+// stream are delivered as if for the first time. Each message that is older than its consumer therefore has Redelivered
+// set, and Done is called before it is queued, so that new messages do not wait behind it. Done is also called for a
 // message that is redelivered or was stored more than 5 seconds (or RetryFor, if shorter) ago, because a broker that lost
-// power may have lost acks. It is not called for messages that are processed as they arrive.
+// power may have lost acks. Done is not called for messages that are processed as they arrive.
 type Consumer struct {
 	Kind        Kind
 	Name        string        // of the durable consumer, and of the stage in dead letters
 	Concurrency int           // handlers running at once; 0: 256
-	Prefetch    int           // messages queued in addition to those; 0: 4,096
+	Prefetch    int           // messages queued in addition to the running ones; 0: 4,096
 	Attempts    int           // attempts that a message has at least; 0: 12
 	Backoff     time.Duration // 0: 1 s
 	RetryFor    time.Duration // age up to which a message is retried in any case; 0: 15 minutes
-	AckWait     time.Duration // after which the broker redelivers a message without an ack; 0: 30 s. With a managed topology the consumer's own is used
+	AckWait     time.Duration // after which the broker redelivers a message without an ack; 0: 30 s. With a managed topology, the value configured at the broker is used
 	Handle      Handler
 	// Paused reports whether no message of a company may start now. It is called often, and must be fast and safe for
 	// concurrent use. The end of a pause is noticed within a second. nil: no company is paused.
 	Paused func(company int64) bool
-	// Retry has requests whose message waits for its next attempt after an error, which is to start now. A message that is being
-	// processed, or waits for a rate limit, is not affected. May be nil.
+	// Retry receives requests to retry at once: the next attempt at each message of such a request starts now if the message waits
+	// after an error. A message that is being processed, or waits for a rate limit, is not affected. May be nil.
 	Retry <-chan Subject
 	// Done reports whether a message was processed before. If so it is acked and not handled. May be nil.
 	Done func(context.Context, Message) (bool, error)
@@ -94,8 +94,8 @@ type Consumer struct {
 	Observe func(m Message, took time.Duration, verdict string, err error) // called once per attempt; may be nil
 }
 
-// Day is RetryFor of stages that call only Procore. Its outages pass, and a request that is given up before its payload was
-// fetched can't be closed.
+// Day is the RetryFor of stages that call only Procore: an outage of Procore passes, and a request that is given up before
+// its payload was fetched can't be closed.
 const Day = 24 * time.Hour
 
 // firstDeliveryAge is the age up to which Done is not called for a message's first delivery.
@@ -116,7 +116,7 @@ func (b *Bus) Consume(ctx context.Context, c Consumer) error {
 	if err != nil {
 		return err
 	}
-	c.AckWait = cons.CachedInfo().Config.AckWait // as the consumer was created
+	c.AckWait = cons.CachedInfo().Config.AckWait // the value that the consumer really has
 	c.defaults()
 	run := newDispatcher(b, c)
 	run.created = cons.CachedInfo().Created

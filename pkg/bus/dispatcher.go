@@ -27,8 +27,8 @@ type dispatcher struct {
 	created    time.Time     // when the durable consumer was created, by the broker's clock
 	scheduler  *scheduler.Scheduler[*prefetched]
 	inFlight   map[uint64]*prefetched // queued or running, by stream sequence
-	unstarted  map[uint64]uint64      // released before any attempt, by sequence: the broker's delivery count at that time
-	waiting    map[uint64]waiting     // released after a failed attempt and not received again, by sequence
+	unstarted  map[uint64]uint64      // by sequence: NumDelivered of a message when it was released unstarted
+	waiting    map[uint64]waiting     // by sequence: messages that were released after a failed attempt and not received again
 	unfinished []jetstream.Msg        // to be released when the consumer stops
 	closed     bool
 	wake       *time.Timer // fires when the next pause of a company ends
@@ -39,7 +39,7 @@ type prefetched struct {
 	jetstream.Msg
 	*jetstream.MsgMetadata
 	subject     Subject
-	malformed   error // why the subject does not parse; nil: it does
+	malformed   error // why the subject does not parse; nil: it parses
 	redelivered bool  // an attempt may have begun in an earlier delivery
 	running     bool
 	extended    time.Time // when the broker's ack wait was last restarted
@@ -117,7 +117,7 @@ func (d *dispatcher) checkPull(ctx context.Context, cons jetstream.Consumer, err
 	cancel()
 	if gone == nil {
 		d.mu.Lock()
-		d.created = info.Created // it may have been deleted and created again between two pulls
+		d.created = info.Created // the consumer may have been deleted and created again between two pulls
 		d.mu.Unlock()
 	}
 	if errors.Is(gone, jetstream.ErrConsumerNotFound) || errors.Is(gone, jetstream.ErrStreamNotFound) {
@@ -185,7 +185,7 @@ func (d *dispatcher) enqueue(ctx context.Context, p *prefetched) (delay time.Dur
 	delete(d.waiting, seq)
 	if first := d.inFlight[seq]; first != nil {
 		if !first.running {
-			first.redelivered = true // another process may have received it in between
+			first.redelivered = true // another process may have begun an attempt in between
 			first.Msg, first.MsgMetadata, first.extended = p.Msg, p.MsgMetadata, p.extended
 		}
 		return 0, true
@@ -194,6 +194,7 @@ func (d *dispatcher) enqueue(ctx context.Context, p *prefetched) (delay time.Dur
 		d.unfinished = append(d.unfinished, p)
 		return 0, true
 	}
+	// If the previous delivery was released unstarted, and no other came in between, no attempt has begun.
 	p.redelivered = p.NumDelivered > 1 && d.unstarted[seq] != p.NumDelivered-1
 	delete(d.unstarted, seq)
 	delay, queued = d.scheduler.Add(p.subject.Company, p, len(p.Data()), p.extended)
@@ -207,7 +208,7 @@ func (d *dispatcher) enqueue(ctx context.Context, p *prefetched) (delay time.Dur
 }
 
 // maxUnstarted bounds the map unstarted to about 50 MB. If an entry is dropped, one unfinished attempt too many is counted
-// for its message. That is harmless, as it takes several to give a message up.
+// for its message. That is harmless, because a message is given up only after maxUnfinished of them.
 const maxUnstarted = 1_000_000
 
 // recordUnstarted records, in this process only, that a message is released without an attempt.
@@ -303,8 +304,8 @@ func (d *dispatcher) dueForExtension(now time.Time) []jetstream.Msg {
 	return due
 }
 
-// release releases all unfinished messages to the broker. Call it only after pull has returned: otherwise pull could receive
-// them again.
+// release releases all unfinished messages to the broker. Call it only after pull has returned, because a running pull could
+// receive them again.
 func (d *dispatcher) release() {
 	for _, p := range d.inFlight {
 		d.unfinished = append(d.unfinished, p)

@@ -32,8 +32,8 @@ type key struct {
 	conn atomic.Pointer[nats.Conn]
 }
 
-// credentials returns the options for login and TLS, and the key, whose conn the caller sets after connecting; nil: no
-// login.
+// credentials returns the options for login and TLS, and the key, or nil if there is no login. The caller sets the key's
+// conn after connecting.
 func credentials(o Options) ([]nats.Option, *key, error) {
 	var opts []nats.Option
 	if o.CAFile != "" {

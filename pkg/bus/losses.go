@@ -17,7 +17,7 @@ import (
 // Loss describes messages that a stream has lost after it acknowledged them.
 type Loss struct {
 	Stream  string `json:"stream"`
-	Missing uint64 `json:"missing"` // at least; 0: not known
+	Missing uint64 `json:"missing"` // number of lost messages, at least; 0: not known
 	Why     string `json:"why"`     // how the loss was detected
 }
 
@@ -46,14 +46,14 @@ type Gap struct {
 
 // watermark is the state of a stream when it was last read, kept in the bucket tieback-seen to detect losses.
 type watermark struct {
-	Created   time.Time `json:"created"` // when the stream was created; the sequences of a recreated stream are not comparable
-	First     uint64    `json:"first"`   // the oldest message, and when it was stored
-	FirstTime time.Time `json:"first_time"`
-	Last      uint64    `json:"last"` // the newest message, and when it was stored
-	LastTime  time.Time `json:"last_time"`
+	Created   time.Time `json:"created"`          // when the stream was created; the sequences of a recreated stream can't be compared with older ones
+	First     uint64    `json:"first"`            // sequence of the oldest message
+	FirstTime time.Time `json:"first_time"`       // when that message was stored
+	Last      uint64    `json:"last"`             // sequence of the newest message
+	LastTime  time.Time `json:"last_time"`        // when that message was stored
 	Lost      uint64    `json:"lost,omitempty"`   // messages lost earlier, which the state of the stream does not show any more
 	Why       string    `json:"why,omitempty"`    // how that loss was detected
-	Broker    uint64    `json:"broker,omitempty"` // bytes that the broker itself reported as lost; they are counted already
+	Broker    uint64    `json:"broker,omitempty"` // bytes that the broker itself reported as lost; that loss is counted already
 
 	Accepted *acceptance `json:"accepted,omitempty"` // nil: no loss was accepted
 
@@ -89,8 +89,9 @@ func (m watermark) accepted() uint64 {
 //   - The newest message that RecordWatermarks has seen exists, and no other message has its sequence.
 //   - No consumer was delivered a sequence that is higher than the stream's last.
 //
-// The state bucket has one message per key, and some expire, so only its last sequence is checked. For all streams, the loss
-// that the broker itself reports counts. The broker reports it until it is restarted; RecordWatermarks stores it.
+// The state bucket has one message per key, and some expire, so only its last sequence is checked. For every stream, Losses
+// also includes a loss that the broker itself reports. The broker forgets that loss when it is restarted; RecordWatermarks
+// stores it.
 //
 // A loss of messages that are newer than the last call of RecordWatermarks is detected only if it left a gap or if the
 // broker reports it. A loss in the state bucket goes undetected if its sequences are reused before the next call and the
@@ -112,7 +113,8 @@ func (b *Bus) RecordWatermarks(ctx context.Context, gaps ...Gap) ([]Loss, error)
 	}
 	for _, c := range checks {
 		if c.changed && c.mark.Last > 0 {
-			if _, err := b.writeWatermark(ctx, c.stream, c.mark); err != nil { // another process may have written it
+			// Ignore a watermark that was not written: another process has written a newer one.
+			if _, err := b.writeWatermark(ctx, c.stream, c.mark); err != nil {
 				return lossesOf(checks), err
 			}
 		}
@@ -141,7 +143,7 @@ func (b *Bus) AcceptLosses(ctx context.Context, by, reason string, gaps ...Gap) 
 		if err != nil {
 			return nil, err
 		}
-		if !written { // lag-exporter has written it
+		if !written { // another process, such as lag-exporter, has written it
 			return nil, fmt.Errorf("the watermark of %s has changed: run the command again", c.stream)
 		}
 	}
@@ -165,8 +167,8 @@ type check struct {
 	exists   bool
 	replicas int
 	loss     *Loss     // nil: none
-	mark     watermark // the new one
-	changed  bool      // mark differs from the stored one
+	mark     watermark // the new watermark
+	changed  bool      // mark differs from the stored watermark
 }
 
 func lossesOf(checks []check) (all []Loss) {
@@ -225,7 +227,7 @@ func (b *Bus) checkStream(ctx context.Context, name string, found []Gap) (check,
 	if err != nil {
 		return c, err
 	}
-	delivered, err := b.deliveredUpTo(ctx, name) // read before the stream, which only grows
+	delivered, err := b.deliveredUpTo(ctx, name) // read first, as the last sequence that is read after it can only be higher
 	if err != nil {
 		return c, err
 	}
@@ -255,7 +257,7 @@ func (b *Bus) checkStream(ctx context.Context, name string, found []Gap) (check,
 	if lost := info.State.Lost; lost != nil {
 		next.Broker = lost.Bytes
 		if lost.Bytes != m.Broker && missing+shown == 0 {
-			missing, why = max(1, uint64(len(lost.Msgs))), fmt.Sprintf("the broker reports %d bytes of it as lost", lost.Bytes)
+			missing, why = max(1, uint64(len(lost.Msgs))), fmt.Sprintf("the broker reports that %d bytes of the stream are lost", lost.Bytes)
 		}
 	}
 	if missing > 0 {
@@ -287,7 +289,7 @@ func (b *Bus) readWatermark(ctx context.Context, stream string) (m watermark, er
 		return m, nil
 	case err != nil:
 		return m, err
-	case json.Unmarshal(raw.Data, &m) != nil: // also if it was deleted by hand
+	case json.Unmarshal(raw.Data, &m) != nil: // a key that was deleted by hand has no data, which does not parse either
 		return m, fmt.Errorf("bucket %s: the key %s has a value that no service of Tieback wrote", topology.Seen, stream)
 	}
 	m.revision = raw.Sequence
@@ -304,7 +306,7 @@ func (b *Bus) writeWatermark(ctx context.Context, stream string, m watermark) (w
 	}
 	_, written, err = b.swap(ctx, topology.Seen, stream, value, m.revision)
 	if isNotFound(err) || errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) {
-		return false, fmt.Errorf("run `provisioner` to create it: %w", err)
+		return false, fmt.Errorf("the bucket %s does not answer: if it does not exist, run `provisioner`: %w", topology.Seen, err)
 	}
 	return written, err
 }
@@ -317,19 +319,19 @@ func (b *Bus) missing(ctx context.Context, s jetstream.Stream, m watermark, deli
 	case m.Last > 0 && !m.Created.Equal(info.Created):
 		return m.Last - min(m.Last, max(m.accepted(), m.First-1)), "the stream was deleted and created again", nil
 	case now.LastSeq < m.Last:
-		return m.Last - now.LastSeq, fmt.Sprintf("its last sequence was %d, and went back to %d", m.Last, now.LastSeq), nil
+		return m.Last - now.LastSeq, fmt.Sprintf("its last sequence went back from %d to %d", m.Last, now.LastSeq), nil
 	case now.LastSeq < delivered:
-		return delivered - now.LastSeq, fmt.Sprintf("its consumers were delivered sequence %d, and it ends with %d", delivered, now.LastSeq), nil
+		return delivered - now.LastSeq, fmt.Sprintf("its consumers have received sequence %d, but its last sequence is %d", delivered, now.LastSeq), nil
 	case m.Last == 0:
 		return 0, "", nil
 	case age > 0 && now.FirstSeq > m.First && m.First > m.accepted() && m.FirstTime.Add(age).After(info.TimeStamp.Add(maxClockSkew)):
-		return min(now.FirstSeq, m.Last+1) - m.First, fmt.Sprintf("it began with sequence %d, and begins with %d before the age of %v", m.First, now.FirstSeq, age), nil
+		return min(now.FirstSeq, m.Last+1) - m.First, fmt.Sprintf("its oldest sequence went from %d to %d, although the messages in between have not yet reached the maximum age of %v", m.First, now.FirstSeq, age), nil
 	}
-	if info.Config.Name == topology.State.Stream() { // a newer message of a key replaces the older one
+	if info.Config.Name == topology.State.Stream() { // a newer message of the same key may have replaced the message m.Last
 		return 0, "", nil
 	}
 	n, err := b.overwritten(ctx, s, m)
-	return n, fmt.Sprintf("its last sequence was %d, went back, and was reused", m.Last), err
+	return n, fmt.Sprintf("sequence %d, its last one, was lost and then reused for another message", m.Last), err
 }
 
 // maxClockSkew is the largest difference between the clocks of a broker's nodes.
@@ -348,17 +350,18 @@ func (b *Bus) overwritten(ctx context.Context, s jetstream.Stream, m watermark) 
 		return 0, err
 	}
 	newer, err := b.batch(ctx, s.CachedInfo().Config.Name, 1, jetstreamext.GetBatchStartTime(m.LastTime.Add(1)))
-	if err != nil || len(newer) == 0 || newer[0].Sequence > m.Last { // the clock of another leader was behind
+	// A newer message may have an older time, if the clock of its leader was behind: the count is then unknown, at least 1.
+	if err != nil || len(newer) == 0 || newer[0].Sequence > m.Last {
 		return 1, err
 	}
 	return m.Last + 1 - newer[0].Sequence, nil
 }
 
-// shownGaps returns how many sequences of a kind's stream are missing above accepted, according to the stream's state or
-// to found, the gaps of a scan.
+// shownGaps counts the missing sequences higher than accepted. It counts them in the stream's state and in found (the gaps of
+// a scan), and returns the larger number. It returns 0 for the state bucket.
 func (b *Bus) shownGaps(ctx context.Context, s jetstream.Stream, accepted uint64, found []Gap) (n uint64, err error) {
 	info := s.CachedInfo()
-	if info.Config.Name == topology.State.Stream() { // each write of a key deletes the one before
+	if info.Config.Name == topology.State.Stream() { // each write of a key deletes the key's previous message
 		return 0, nil
 	}
 	for _, g := range found {
@@ -390,8 +393,8 @@ func (b *Bus) shownGaps(ctx context.Context, s jetstream.Stream, accepted uint64
 	return max(n, known), nil
 }
 
-// unread returns how many of a range of sequences the leader of the stream can't read either: the gaps may have been found
-// on a replica that lags or is damaged.
+// unread returns how many sequences of a range the stream's leader can't read. The gaps may have been found on a replica that
+// lags or is damaged.
 func (b *Bus) unread(ctx context.Context, stream string, from, to uint64) (n uint64, err error) {
 	for from <= to {
 		m, err := b.leaderGet(ctx, stream, from, "")

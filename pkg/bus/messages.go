@@ -47,7 +47,7 @@ func Decode(msg Message, into interface {
 		return fault.New(fault.Permanent, fmt.Errorf("the message does not parse: %w", err))
 	}
 	if into.GetCompanyId() != msg.Subject.Company || into.GetErpRequestId() != msg.Subject.Request {
-		return fault.New(fault.Permanent, fmt.Errorf("the message is of company %d, request %d, which differs from its subject", into.GetCompanyId(), into.GetErpRequestId()))
+		return fault.New(fault.Permanent, fmt.Errorf("company %d and request %d of the message differ from those in its subject", into.GetCompanyId(), into.GetErpRequestId()))
 	}
 	return nil
 }
@@ -55,9 +55,9 @@ func Decode(msg Message, into interface {
 // DeadLetter stores a message that a stage could not process, with the cause, in the stream of dead letters. After it returns
 // nil the message may be acked. A repeated call for the same message and stage stores nothing if it comes within ten minutes,
 // or if no other dead letter was stored on the subject since. If the message is too large to be stored in its dead letter, the
-// dead letter has only its stream and sequence.
+// dead letter has only the message's stream and sequence.
 func (b *Bus) DeadLetter(ctx context.Context, stage string, msg Message, cause error) error {
-	cause = truncateError(cause) // the dead letter must fit without its message
+	cause = truncateError(cause) // so that the dead letter, at least without its message, is never too large
 	letter := &tiebackv1.DeadLetter{
 		CompanyId: msg.Subject.Company, ErpRequestId: msg.Subject.Request, Type: msg.Subject.Type,
 		Stage: stage, Class: classes[fault.ClassOf(cause)], Error: strings.ToValidUTF8(cause.Error(), "?"), Attempts: int32(msg.Attempt),
@@ -69,7 +69,7 @@ func (b *Bus) DeadLetter(ctx context.Context, stage string, msg Message, cause e
 	}
 	err := b.publishDeadLetter(ctx, msg.Subject.Run, letter)
 	if err != nil && fault.ClassOf(err) == fault.Permanent && letter.Message != nil {
-		letter.Message, letter.Error = nil, letter.Error+" (the message is too large to be kept here: read it from its stream)"
+		letter.Message, letter.Error = nil, letter.Error+" (the message is too large to be kept in its dead letter: read it from its stream)"
 		err = b.publishDeadLetter(ctx, msg.Subject.Run, letter)
 	}
 	return err
@@ -97,8 +97,8 @@ func (e *truncatedError) Error() string { return e.text }
 func (e *truncatedError) Unwrap() error { return e.err }
 
 // deadLetterExists reports whether the last dead letter of the subject is of the same message and stage. The broker's
-// duplicate window of ten minutes is too short for a message whose result can't be reported to Procore: it is redelivered for
-// a day.
+// duplicate window of ten minutes is too short for a message whose result can't be reported to Procore: such a message is
+// redelivered for a day.
 func (b *Bus) deadLetterExists(ctx context.Context, run string, letter *tiebackv1.DeadLetter) (bool, error) {
 	m, has, err := b.Last(ctx, deadLetterSubject(run, letter))
 	if !has || err != nil {

@@ -30,8 +30,8 @@ type Publisher struct {
 	js           jetstream.JetStream
 	stream       string
 	capacity     *capacityGuard // nil: no limit
-	stalledSince atomic.Int64   // since when no message was accepted, in Unix nanoseconds; 0: the last one was
-	lastFailure  atomic.Int64   // when a message was last refused, in Unix nanoseconds
+	stalledSince atomic.Int64   // since when the broker has accepted no message, in Unix nanoseconds; 0: it accepts messages
+	lastFailure  atomic.Int64   // when the broker last did not accept a message, in Unix nanoseconds
 	queue        chan *publication
 	stop         chan struct{}
 	done         sync.WaitGroup
@@ -105,8 +105,8 @@ func (p *Publisher) run() {
 	}
 }
 
-// minBatch is the number of messages from which an atomic batch is faster than publishing each: the broker stages a
-// batch in files of its own, which costs about as many syncs as that many single messages.
+// From minBatch messages on, an atomic batch is faster than single messages: the broker stages each batch in its own files,
+// and the syncs for them cost about as much as minBatch single messages.
 const minBatch = 6
 
 // batchDelay is how long a busy publisher waits for more messages. It waits only if enough for a batch are queued already, so that
@@ -129,8 +129,8 @@ func (p *Publisher) group(first *publication, busy bool) []*publication {
 	return g
 }
 
-// commit publishes a group in one atomic batch. If the broker refuses the batch, which one message can cause, or if the group is
-// small, each message is published on its own and has its own error.
+// commit publishes a group in one atomic batch. If the group is small, or the broker refuses the batch (one bad message
+// suffices), each message is published alone and gets its own error.
 func (p *Publisher) commit(g []*publication) {
 	if len(g) >= minBatch && p.batch(g) == nil {
 		p.recordAnswer(nil)
@@ -167,7 +167,7 @@ func cloneHeader(h nats.Header) nats.Header {
 // recordAnswer records whether the broker accepts messages.
 func (p *Publisher) recordAnswer(err error) {
 	var api *jetstream.APIError
-	if err == nil || errors.As(err, &api) && api.Code < 500 { // it refused only this message
+	if err == nil || errors.As(err, &api) && api.Code < 500 { // with such a code, the broker refuses only this message
 		p.stalledSince.Store(0)
 		return
 	}

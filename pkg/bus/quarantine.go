@@ -11,17 +11,18 @@ import (
 // any number of other messages. Each crash therefore counts against one suspect alone: a bystander remains a suspect, but
 // is not given up; see maxIsolation for the exception.
 //
-// Companies take turns: a suspect waits for at most one suspect of each other company, and for at most max each. A
-// suspect that runs longer, as a sync may for an hour, continues beside the next one. The zero value is ready to use.
+// Companies take turns: the next suspect of a company waits for at most one suspect of each other company, and at most max
+// for each of them. A suspect that runs longer, as a sync may for an hour, continues beside the next one. The zero value is ready to use.
 type quarantine struct {
 	max       time.Duration // of a suspect's isolation; 0: maxIsolation
 	slot      sync.Mutex    // held by the suspect that runs isolated
 	mu        sync.Mutex
-	companies map[int64]*sync.Mutex // by company; held by its suspect that runs or is next
+	companies map[int64]*sync.Mutex // by company; held by the company's suspect that runs isolated or is next
 }
 
-// maxIsolation is how long other suspects wait for one. A poison message usually crashes the process well within this
-// time. A bystander is mistaken for it only if it is in flight during three consecutive crashes.
+// maxIsolation is how long one suspect holds up the others. A poison message usually crashes the process well within this
+// time. If a suspect runs longer, the next one runs beside it, and a crash counts against both. A bystander is given up by
+// mistake only if it is in flight during three more crashes in a row after it became a suspect.
 const maxIsolation = time.Minute
 
 // quarantineAfter is the number of unfinished attempts that make a message a suspect.

@@ -11,7 +11,7 @@ import (
 )
 
 // Quota implements procore.Store. It has one key per client, `<company>` or `client-<name>`, with what is left of its rate
-// limits, and one key `login-<key>` with refused credentials. A key is readable with `nats kv get tieback-quota <key>`.
+// limits, and per client a second key, `login-` and the first one, with credentials that Procore refused. A key is readable with `nats kv get tieback-quota <key>`.
 //
 // The values are only shown: no call to Procore depends on them. Each service that calls Procore may write all keys, so the
 // size of the bucket is bounded. Writes are not synced to disk; the next call to Procore replaces a lost value. The bucket
@@ -39,8 +39,8 @@ func (q *Quota) Read(ctx context.Context, key string) ([]byte, uint64, error) {
 	return m.Data, m.Sequence, nil // a key that a person deleted has no data
 }
 
-// Swap writes a key if its revision is still the given one, and returns the new one. It returns false if another process
-// has written the key.
+// Swap writes a key if its revision is still the given one, and returns the new revision. It returns false if another
+// process has written the key.
 func (q *Quota) Swap(ctx context.Context, key string, value []byte, revision uint64) (next uint64, ok bool, err error) {
 	return q.bus.swap(ctx, topology.Quota, key, value, revision)
 }

@@ -51,8 +51,8 @@ func (b *Bus) streamOf(ctx context.Context, k Kind) (jetstream.Stream, error) {
 	return b.js.Stream(ctx, k.Stream())
 }
 
-// newest returns a subject's newest message. After the number of replicas was raised, only the leader answers reads, and
-// reads with the old configuration have no responder: newest then reads the configuration again.
+// newest returns a subject's newest message. When replicas are added to a bucket, its direct gets are turned off. A client
+// whose cached configuration still uses them gets no responder: newest reloads the configuration and tries again.
 func newest(ctx context.Context, s jetstream.Stream, subject string) (*jetstream.RawStreamMsg, error) {
 	m, err := s.GetLastMsgForSubject(ctx, subject)
 	if !errors.Is(err, nats.ErrNoResponders) {
@@ -198,8 +198,8 @@ func (b *Bus) batch(ctx context.Context, stream string, n int, opts ...jetstream
 	return msgs, nil
 }
 
-// leaderGet reads the first message of a subject from a sequence on from the stream's leader, because a direct get may be
-// answered by a lagging replica. The error is ErrMsgNotFound if there is none.
+// leaderGet asks the stream's leader for the first message of a subject ("": of any) at or after a sequence, because a lagging
+// replica may answer a direct get. The error is ErrMsgNotFound if there is none.
 func (b *Bus) leaderGet(ctx context.Context, stream string, from uint64, subject string) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := answerContext(ctx)
 	defer cancel()

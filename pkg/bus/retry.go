@@ -10,13 +10,13 @@ import (
 // waiting is a message that the broker redelivers after a delay.
 type waiting struct {
 	subject Subject
-	reply   string // the subject on which the broker takes its acks
+	reply   string // the subject for acks of the message
 }
 
-// maxWaiting bounds the map of waiting messages. One that is not in it can't be retried before its time.
+// maxWaiting bounds the map of waiting messages. A message that is not in the map can't be retried early.
 const maxWaiting = 100_000
 
-// retryLater has the broker redeliver a message after its backoff, or when Consumer.Retry has its request.
+// retryLater has the broker redeliver a message after the backoff, or earlier, if its request arrives on Consumer.Retry.
 func (d *dispatcher) retryLater(p *prefetched, attempt int) {
 	d.mu.Lock()
 	if len(d.waiting) < maxWaiting {
@@ -38,8 +38,8 @@ func (d *dispatcher) retryAsked(ctx context.Context) {
 	}
 }
 
-// retryNow releases the waiting messages of a request without a delay. A second release of a message is allowed: the broker
-// ignores it if it has redelivered the message already.
+// retryNow releases the waiting messages of a request without a delay. The broker ignores a second release of a
+// message that it has already redelivered.
 func (d *dispatcher) retryNow(s Subject) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -49,7 +49,7 @@ func (d *dispatcher) retryNow(s Subject) {
 		}
 		delete(d.waiting, seq)
 		if err := d.bus.nc.PublishMsg(&nats.Msg{Subject: w.reply, Data: []byte("-NAK")}); err != nil {
-			d.bus.log.Warn("could not start an attempt before its time", zap.String("subject", w.subject.String()), zap.Error(err))
+			d.bus.log.Warn("could not retry a message early", zap.String("subject", w.subject.String()), zap.Error(err))
 		}
 	}
 }

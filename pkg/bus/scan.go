@@ -91,7 +91,7 @@ type scanner struct {
 	bus     *Bus
 	kind    Kind
 	last    uint64 // the highest sequence to read
-	confirm bool   // the stream's leader must confirm its end: a replica may lag behind
+	confirm bool   // at the end, ask the leader whether the stream really ends here: a replica may lag behind
 	filters []*filtered
 }
 
@@ -161,7 +161,7 @@ func (r *scanner) gap(ctx context.Context, report func(Gap), next uint64, m *jet
 	if err != nil {
 		return 0, err
 	}
-	if now.Config.MaxAge > 0 { // they may have expired in the meantime
+	if now.Config.MaxAge > 0 { // the missing messages may have expired in the meantime
 		next = max(next, now.State.FirstSeq)
 	}
 	if next <= to {
@@ -211,7 +211,7 @@ func (r *scanner) batch(ctx context.Context, f *filtered, n int) ([]*jetstream.R
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("from its leader: %w", err)
+		return nil, fmt.Errorf("reading from the stream's leader: %w", err)
 	}
 	return []*jetstream.RawStreamMsg{m}, nil
 }

@@ -46,8 +46,8 @@ func (d *dispatcher) process(ctx context.Context, p *prefetched) {
 }
 
 // attempt counts the attempt, then runs the handler. A redelivered message is counted before the handler starts, so that
-// a poison message is recognized after the crash. attempt returns the history before the attempt; nil, with a throttled
-// error: the history could not be read or written, and must not be overwritten.
+// a poison message is recognized after the crash. attempt returns the history before the attempt. If the history can't be
+// read or written, it returns nil and a throttled error, and the caller must not overwrite the history.
 func (d *dispatcher) attempt(ctx context.Context, p *prefetched, msg *Message) (*Attempts, error) {
 	if p.malformed != nil {
 		return &Attempts{}, fault.New(fault.Permanent, p.malformed)
@@ -83,7 +83,7 @@ func (d *dispatcher) history(ctx context.Context, msg *Message) (*Attempts, erro
 	if err != nil {
 		return nil, fault.Wait(d.Backoff, err)
 	}
-	if !found { // the first attempt is not stored; it left no result, so it counts as unfinished
+	if !found { // the start of a first attempt is not stored; without a result, that attempt counts as unfinished
 		h.Unfinished = 1
 	}
 	msg.Attempt = h.Done + 1
@@ -97,7 +97,7 @@ func (d *dispatcher) attemptKey(m Message) AttemptKey {
 	return AttemptKey{Stream: m.Stream, Consumer: d.Name, Sequence: m.Sequence}
 }
 
-// saveHistory stores the history of a message that is redelivered. If the write is lost, the attempt counts as
+// saveHistory stores the history of a message that will be redelivered. If the write is lost, the attempt counts as
 // unfinished, which is harmless.
 func (d *dispatcher) saveHistory(ctx context.Context, msg Message, history Attempts) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)

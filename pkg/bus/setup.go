@@ -14,8 +14,8 @@ import (
 )
 
 // SetUp creates the streams, buckets and durable consumers, or updates their configuration to this version; messages are
-// kept. It waits for the broker until ctx ends, and calls report for each with the result; see topology.Changes. It is
-// idempotent, and services may run in the meantime.
+// kept. It waits for the broker until ctx ends, and calls report with the result for each of them; see topology.Changes.
+// It is idempotent, and services may run in the meantime.
 func SetUp(ctx context.Context, o Options, report func(what, result string)) error {
 	b, err := dial(o)
 	if err != nil {
@@ -64,7 +64,7 @@ func (b *Bus) durable(ctx context.Context, d topology.Durable, ackWait time.Dura
 }
 
 // ensureStream creates a stream, or updates its configuration, unless a newer version wrote it. before is the previous
-// configuration; nil: it did not exist.
+// configuration; nil: the stream did not exist.
 func (b *Bus) ensureStream(ctx context.Context, spec topology.Stream) (s jetstream.Stream, before *jetstream.StreamConfig, err error) {
 	s, err = create(ctx, b, "stream "+spec.Name, func(ctx context.Context) (jetstream.Stream, error) {
 		s, err := b.js.Stream(ctx, spec.Name)
@@ -117,14 +117,15 @@ func create[T any](ctx context.Context, b *Bus, what string, f func(context.Cont
 		try, cancel := context.WithTimeout(ctx, createTimeout)
 		created, err := f(try)
 		cancel()
-		if denied := b.nc.LastError(); err != nil && denied != before && errors.Is(denied, nats.ErrPermissionViolation) { // the broker does not reply to such a request
+		// The broker does not reply to a request without permission. It sends the violation as an error of the connection.
+		if denied := b.nc.LastError(); err != nil && denied != before && errors.Is(denied, nats.ErrPermissionViolation) {
 			return created, fmt.Errorf("%s: this key may not create it: set TIEBACK_NATS_TOPOLOGY=managed and run `provisioner`: %w", what, denied)
 		}
 		var api *jetstream.APIError
 		if err == nil || ctx.Err() != nil || isPermanent(err) {
 			return created, wrap(what, err)
 		}
-		if errors.As(err, &api) && err.Error() != logged { // a reply, unlike a timeout, may need the operator
+		if errors.As(err, &api) && err.Error() != logged { // unlike a timeout, a refusal may need the operator's attention
 			logged = err.Error()
 			b.log.Warn("the broker refused to create a stream or a consumer, retrying", zap.String("what", what), zap.Error(err))
 		}
@@ -136,8 +137,8 @@ func create[T any](ctx context.Context, b *Bus, what string, f func(context.Cont
 	}
 }
 
-// await waits until a stream or a consumer that the provisioner creates exists, and logs each reason once. It distinguishes
-// one that does not exist from a broker that does not reply because it is recovering or has no leader.
+// await waits until a stream or a consumer that the provisioner creates exists, and logs each reason once. The reason
+// distinguishes a missing stream or consumer from a broker that does not reply because it is recovering or has no leader.
 func await[T any](ctx context.Context, b *Bus, what string, f func(context.Context) (T, error)) (T, error) {
 	var reason error
 	for {
@@ -149,10 +150,11 @@ func await[T any](ctx context.Context, b *Bus, what string, f func(context.Conte
 			b.conn.set(nil)
 			return found, nil
 		}
-		if ctx.Err() == nil || reason == nil { // otherwise the end of ctx is the only reason
+		// After ctx has ended, keep the earlier reason, if there is one: err only says that ctx ended.
+		if ctx.Err() == nil || reason == nil {
 			previous, last := reason, b.nc.LastError()
 			if denied := last != before && errors.Is(last, nats.ErrPermissionViolation); denied || isNotFound(err) {
-				reason = fmt.Errorf("%s does not exist: run `provisioner`, which alone creates it with TIEBACK_NATS_TOPOLOGY=managed: %w", what, err)
+				reason = fmt.Errorf("%s does not exist: run `provisioner`; with TIEBACK_NATS_TOPOLOGY=managed nothing else creates it: %w", what, err)
 			} else {
 				reason = fmt.Errorf("%s: %w, or it has no leader: %w", what, ErrRecovering, err)
 			}
@@ -173,7 +175,7 @@ func await[T any](ctx context.Context, b *Bus, what string, f func(context.Conte
 // cluster starts. Its status is 400, although it is transient.
 const errNoPeers jetstream.ErrorCode = 10005
 
-// isPermanent reports whether the broker would refuse a repeated request to create something in the same way.
+// isPermanent reports whether the broker would refuse the request again.
 func isPermanent(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && api.Code < 500 && api.ErrorCode != errNoPeers

@@ -21,9 +21,9 @@ import (
 // dead has at most one message, so a repeated step has a run of its own:
 //
 //	      none: the first run
-//	42    the replay of dead letter 42; of kind resolution: how dead letter 42 was resolved
+//	42    the replay of dead letter 42 (in a resolution's subject: the resolution of dead letter 42)
 //	42-2  the same for the second resolution of dead letter 42
-//	late  an outcome that came after its event was reported as expired (42-late: of that replay)
+//	late  an outcome that came after its event was reported as expired (42-late: the same for the replay of dead letter 42)
 //	swept the outcome of a request detail that the sweep found open, without an event
 type Subject struct {
 	Kind     Kind

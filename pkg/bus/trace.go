@@ -14,8 +14,8 @@ import (
 	"github.com/tieback/tieback/pkg/fault"
 )
 
-// With tracing enabled (telemetry.StartTraces) each attempt at a message is a span, whose parent is the span that
-// published the message: its context is in the header traceparent (W3C). With tracing disabled no header is written and
+// With tracing enabled (telemetry.StartTraces) each attempt at a message is a span. Its parent is the span that published the
+// message; the header traceparent (W3C) has the parent's context. With tracing disabled no header is written and
 // spans cost nothing.
 var (
 	tracer     = otel.Tracer("github.com/tieback/tieback/pkg/bus")

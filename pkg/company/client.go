@@ -60,7 +60,7 @@ func newClient(owner int64, c Credentials) *Client {
 	return client
 }
 
-// replaceCredentials replaces the credentials with those of a client that was read again, and returns the names of the changed
+// replaceCredentials replaces the credentials with those of the reloaded client, and returns the names of the changed
 // fields.
 func (c *Client) replaceCredentials(read *Client) (fields []string) {
 	old, next := c.Credentials(), read.Credentials()
@@ -108,7 +108,7 @@ func parseClients(nodes clientNodes, read reader) *clients {
 		}
 		err = errors.Join(unknown, err)
 		if err == nil && (cs.valid[e.Name] != nil || cs.invalid[e.Name] != nil) {
-			err = errors.New("name: another client has it; give each client another name")
+			err = errors.New("name: another client has the same name; each name must be unique")
 		}
 		switch {
 		case err == nil:
@@ -157,12 +157,12 @@ func (e clientEntry) client(read reader) (*Client, error) {
 	fail := func(field, why string) { errs = append(errs, fmt.Errorf("%s: %s", field, why)) }
 	switch {
 	case e.Name == "":
-		fail("name", "is missing: companies refer to the client by it")
+		fail("name", "is missing: companies refer to the client by its name")
 	case !ValidClientName(e.Name):
 		fail("name", "may only contain a-z, 0-9 and -, and at most 40 characters")
 	}
 	if e.ClientID == "" {
-		fail("client_id", "is missing: the Client ID of the app in Procore's developer portal")
+		fail("client_id", "is missing: give the Client ID of the app in Procore's developer portal")
 	}
 	secret, err := inlineOrFile(read, "client_secret", e.ClientSecret, e.ClientSecretFile)
 	if err != nil {

@@ -52,7 +52,7 @@ func TestErrorOfInvalidClientNamesField(t *testing.T) {
 		"neither":            {"id: 7, client: commercial, ", "id: 7, ", "companies[0]: client_id: is missing"},
 		"no name":            {"name: federal, ", "", "clients[1]: name: is missing"},
 		"a bad name":         {"name: federal", "name: The Federal", "name: may only contain a-z, 0-9 and -"},
-		"listed twice":       {"name: federal", "name: commercial", "companies[0]: client: it is invalid: clients[1]: name: another client has it"},
+		"listed twice":       {"name: federal", "name: commercial", "companies[0]: client: it is invalid: clients[1]: name: another client has the same name; each name must be unique"},
 		"no id":              {"client_id: gov, ", "", "companies[2]: client: it is invalid: clients[1]: client_id: is missing"},
 		"no secret":          {`client_secret: "gov-secret", `, "", "clients[1]: client_secret: is missing"},
 		"secret file gone":   {`client_secret: "gov-secret"`, "client_secret_file: /nowhere", "clients[1]: client_secret_file"},

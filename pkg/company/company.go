@@ -32,8 +32,8 @@ type Company struct {
 	MetadataFile           string         // overrides parts of the ERP metadata that is sent to Procore; "": none
 	WebhookNamespace       string         // of Tieback's hook in Procore; "": tieback
 	RemoveOnReset          bool           // a reset of master data removes it from the ERP; false: the ERP keeps it
-	Zone                   *time.Location // in which a time has its date, and is shown in messages; never nil, UTC by default
-	Since                  time.Time      // ERP requests that Procore created before it are ignored: see InScope; zero: none are
+	Zone                   *time.Location // time zone for the date of a time, and for times in messages; never nil, UTC by default
+	Since                  time.Time      // ERP requests that Procore created earlier are not processed: see InScope; zero: all are processed
 
 	Client *Client // for its calls to Procore; never nil
 
@@ -81,7 +81,7 @@ func (c *Company) Authentic(token string) bool {
 }
 
 // Settings returns the current settings of the company's driver, with the content of secret files. Callers
-// must not change the map; a rotation makes another one.
+// must not change the map. A rotation replaces it.
 func (c *Company) Settings() map[string]string { return c.current().settings }
 
 var noSecrets = &secrets{}
@@ -94,8 +94,9 @@ func (c *Company) current() *secrets {
 	return noSecrets
 }
 
-// InScope reports whether Tieback processes an ERP request that Procore created at the given time: not before Since, which has
-// whole seconds like the created_at of a request. A zero (unknown) time is in scope. InScope may be called on nil.
+// InScope reports whether Tieback processes an ERP request that Procore created at the given time. Requests created before
+// Since are out of scope. Since is truncated to seconds, as created_at is. A zero (unknown) time is in scope. For a nil
+// Company every time is in scope.
 func (c *Company) InScope(created time.Time) bool {
 	return c == nil || c.Since.IsZero() || created.IsZero() || !created.Before(c.Since)
 }

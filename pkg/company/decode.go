@@ -74,8 +74,8 @@ func safeName(field string) string {
 
 var (
 	fieldLike = regexp.MustCompile(`^[a-z_]{1,40}$`)
-	// quoted matches the text that an error of the YAML package quotes from a file, from the first quotation mark to the
-	// last. It may be a secret, and contain quotation marks.
+	// quoted matches what an error of the YAML package quotes of a file, which may be a secret. The quoted text may contain
+	// quotation marks, so the match extends to the last one.
 	quoted = regexp.MustCompile("(?s)`.*`|(anchor )'.*'|\".*\"")
 
 	lineOf   = regexp.MustCompile(`^line \d+: `)

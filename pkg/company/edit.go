@@ -100,7 +100,7 @@ func (f *File) Client(name string) *Entry {
 	return nil
 }
 
-// find returns the item of a list whose field has a value.
+// find returns the item of list in whose field name has the given value, or nil.
 func (f *File) find(in, name, value string) *yaml.Node {
 	list, err := f.list(in)
 	if err != nil {
@@ -209,8 +209,8 @@ func (e *Entry) Company() (*Company, error) {
 	return c, nil
 }
 
-// Save replaces the file atomically. A new file is readable only by its owner. Save refuses a file with an
-// invalid entry id, and a file that was changed since it was read.
+// Save replaces the file atomically. A new file is readable only by its owner. Save fails if the entry of company id
+// is invalid, or if the file has changed since it was read.
 func (f *File) Save(id int64) error {
 	var text bytes.Buffer
 	enc := yaml.NewEncoder(&text)
@@ -221,11 +221,11 @@ func (f *File) Save(id int64) error {
 	raw := text.Bytes()
 	p := parse(raw, secretfile.Read)
 	if p.set[id] == nil {
-		return fmt.Errorf("companies file %s: not written, it would be invalid: %w", f.path, p.allErrors())
+		return fmt.Errorf("companies file %s: not written, because it would be invalid: %w", f.path, p.allErrors())
 	}
 	now, err := secretfile.Read(f.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) || !bytes.Equal(now, f.read) {
-		return fmt.Errorf("companies file %s: not written, it was changed in the meantime: run the command again", f.path)
+		return fmt.Errorf("companies file %s: not written, because it has changed since it was read: run the command again", f.path)
 	}
 	if err := WriteFile(f.path, raw); err != nil {
 		return fmt.Errorf("companies file: %w", err)

@@ -117,7 +117,7 @@ func TestSaveRefusesChangedFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte(theirs), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Save(7); err == nil || !strings.Contains(err.Error(), "it was changed in the meantime") {
+	if err := f.Save(7); err == nil || !strings.Contains(err.Error(), "it has changed since it was read") {
 		t.Errorf("got %v", err)
 	}
 	if raw, _ := os.ReadFile(path); string(raw) != theirs {

@@ -93,7 +93,7 @@ func Parse(raw []byte) (Set, error) {
 type parsed struct {
 	set     Set            // the valid companies
 	invalid map[int64]bool // ids of the invalid companies; 0: one without an id
-	errs    []error        // one for each invalid company
+	errs    []error        // one for each invalid company, and for each invalid client that no company uses
 	err     error          // the file can't be parsed: set is empty
 }
 
@@ -138,7 +138,8 @@ func (p *parsed) add(i int, n *yaml.Node, read reader, cs *clients) {
 	p.set[c.ID] = c
 }
 
-// company validates the entry. tokensOf returns its webhook tokens: an entry that is being set up has none yet.
+// company validates the entry. tokensOf returns the webhook tokens. It is a parameter because an entry that is being set up has
+// none yet; see Entry.Company.
 func (e entry) company(read reader, cs *clients, tokensOf func(reader) ([]string, error)) (*Company, error) {
 	var errs []error
 	fail := func(field, why string) { errs = append(errs, fmt.Errorf("%s: %s", field, why)) }
@@ -170,7 +171,7 @@ func (e entry) company(read reader, cs *clients, tokensOf func(reader) ([]string
 	}
 	driver := settings["driver"]
 	if driver == "" {
-		fail("connector.driver", "is missing: the ERP of this company, for example ledger")
+		fail("connector.driver", "is missing: give the ERP of this company, for example ledger")
 	}
 	delete(settings, "driver")
 	if len(errs) > 0 {
@@ -195,7 +196,7 @@ func (e entry) client(read reader, cs *clients) (*Client, error) {
 	}
 	var errs []error
 	if e.ClientID == "" {
-		errs = append(errs, errors.New("client_id: is missing: the Client ID of the company's service account (or client: the name of one in clients)"))
+		errs = append(errs, errors.New("client_id: is missing: give the Client ID of the company's service account, or set client to the name of an item of clients"))
 	}
 	secret, err := inlineOrFile(read, "client_secret", e.ClientSecret, e.ClientSecretFile)
 	if err := errors.Join(append(errs, err)...); err != nil {
@@ -254,7 +255,8 @@ func resolve(read reader, settings map[string]string) (map[string]string, error)
 	return out, errors.Join(errs...)
 }
 
-// withoutPath returns why a file can't be read. It removes a relative path, as that may be the secret itself in the wrong field.
+// withoutPath returns why a file can't be read. It removes a relative path, because that may be a secret in
+// the wrong field.
 func withoutPath(path string, err error) error {
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) && !filepath.IsAbs(path) {
@@ -271,7 +273,7 @@ func inlineOrFile(read reader, field, inline, path string) (string, error) {
 	case inline != "":
 		return inline, nil
 	case path == "":
-		return "", fmt.Errorf("%s: is missing (or %s_file, a path)", field, field)
+		return "", fmt.Errorf("%s: is missing: give it, or %s_file with the path of a file", field, field)
 	}
 	raw, err := read(path)
 	if err != nil {
@@ -291,7 +293,7 @@ func inlineOrFile(read reader, field, inline, path string) (string, error) {
 // contain the name: in a companies file it may be a secret in the wrong field.
 func ParseZone(name string) (*time.Location, error) {
 	zone, err := time.LoadLocation(name)
-	if err != nil || name == "Local" { // Local depends on the machine
+	if err != nil || name == "Local" { // the zone Local depends on the machine
 		return nil, errors.New("must be the IANA name of a time zone, such as America/Chicago")
 	}
 	return zone, nil

@@ -17,11 +17,11 @@ import (
 //
 //	unchanged since they were applied   nothing happens
 //	changed since the last Poll         nothing happens yet: a file may be incomplete
-//	unchanged since the last Poll       each company with a valid entry gets the secrets in it
+//	unchanged since the last Poll       each company with a valid entry gets the secrets in its entry
 //
 // A client's new credentials are used at its next login, and Procore may refuse them. See procore.Client.Renew.
 //
-// A company with an invalid entry keeps its secrets. If the file can't be parsed, all companies do. The error is logged
+// A company with an invalid entry keeps its secrets. If the file can't be parsed, all companies keep theirs. The error is logged
 // once, with the field. Other changes are logged; they take effect after a restart.
 //
 // Watcher compares the content of the files, not their modification times: Kubernetes swaps symbolic links.
@@ -80,7 +80,7 @@ func (f fingerprint) sum() (sum [sha256.Size]byte) {
 	return sum
 }
 
-// logError logs an error once, and logs once that it is gone.
+// logError logs an error once, and logs once that the file is valid again.
 func (w *Watcher) logError(err error) {
 	if err != nil {
 		w.log.Error("secrets not reloaded: correct the companies file; the companies concerned keep their current secrets",
@@ -106,7 +106,7 @@ func (w *Watcher) apply(p parsed) {
 	}
 }
 
-// rotate applies the secrets of a company as it was read, and logs the changes.
+// rotate applies the secrets of a reloaded company, and logs the changes.
 func (w *Watcher) rotate(c, read *Company) {
 	if fields := c.needsRestart(read); fields != nil {
 		w.log.Warn("setting changed: restart Tieback to apply it", zap.Int64("company", c.ID), zap.Strings("fields", fields))
@@ -117,7 +117,7 @@ func (w *Watcher) rotate(c, read *Company) {
 	if c.Client.Name != read.Client.Name {
 		return
 	}
-	if fields := c.Client.replaceCredentials(read.Client); fields != nil { // they are used at the next login
+	if fields := c.Client.replaceCredentials(read.Client); fields != nil { // the new credentials are used at the next login
 		w.log.Info("credentials changed in the companies file", zap.Stringer("of", c.Client), zap.Strings("fields", fields))
 	}
 }
@@ -140,8 +140,8 @@ func (c *Company) needsRestart(read *Company) (fields []string) {
 	return fields
 }
 
-// replaceSecrets replaces the secrets at once, and returns the names of the changed fields. It keeps the settings if the driver
-// was changed: they are those of another driver.
+// replaceSecrets replaces the secrets at once, and returns the names of the changed fields. If the driver
+// changed, it keeps the old settings, because the new ones are for the new driver, which needs a restart.
 func (c *Company) replaceSecrets(read *Company) (fields []string) {
 	old, next := c.current(), *read.current()
 	if c.Driver != read.Driver {

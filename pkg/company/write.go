@@ -12,8 +12,8 @@ import (
 )
 
 // WriteFile replaces a file atomically and durably. A new file is readable only by its owner; an existing file keeps its mode. If
-// the process runs as root, the owner of the file is that of the old file, or else of the folder, so that the services can read
-// it.
+// the process runs as root, the file gets the owner of the old file, or the folder's owner if there was no file, so that the
+// services can read it.
 func WriteFile(path string, raw []byte) error {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real // keep the link

@@ -85,7 +85,7 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	if d.OccurredAt.IsValid() && !settings.InScope(d.OccurredAt.AsTime()) { // no call is needed
 		return s.skip(ctx, m, &d)
 	}
-	ctx, release := procore.Holding(ctx) // until the event is published
+	ctx, release := procore.Holding(ctx) // the answer counts as in memory until the event is published
 	defer release()
 	raw, err := session.Do(ctx, procore.Call{Route: procore.GetERPRequest, ID: d.ErpRequestId})
 	if err != nil {
@@ -100,7 +100,7 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	}
 	event.Delayed = d.OccurredAt.IsValid() && m.Stored.Sub(d.OccurredAt.AsTime()) > delayedAfter
 	err = s.Bus.PublishOnce(ctx, bus.For(bus.Event, event.Type, d.CompanyId, d.ErpRequestId).WithRun(m.Subject.Run), event)
-	if err != nil && fault.ClassOf(err) == fault.Permanent { // larger than the broker accepts
+	if err != nil && fault.ClassOf(err) == fault.Permanent { // the event is larger than the broker accepts
 		return &unprocessable{payload: raw, cause: err}
 	}
 	return err
@@ -117,7 +117,7 @@ func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
 
 // skip publishes the outcome of a request that Procore created before the time in the company's setting "since". The request gets no event.
 func (s *Service) skip(ctx context.Context, m bus.Message, d *tiebackv1.Delivery) error {
-	s.Log.Info("did not process an ERP request: it was created before the company's setting since", zap.Int64("company", d.CompanyId), zap.Int64("request", d.ErpRequestId))
+	s.Log.Info("did not process an ERP request: it was created before the time in the company's setting \"since\"", zap.Int64("company", d.CompanyId), zap.Int64("request", d.ErpRequestId))
 	out := &tiebackv1.Outcome{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: catalogue.Unknown, RequestedAt: d.OccurredAt, SkipReason: bus.SkippedOlder}
 	return s.Bus.PublishOnce(ctx, bus.For(bus.Outcome, "", d.CompanyId, d.ErpRequestId).WithRun(m.Subject.Run), out)
 }

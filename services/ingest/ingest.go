@@ -44,7 +44,7 @@ const (
 // Service is the webhook receiver.
 type Service struct {
 	bus        *bus.Bus
-	authentic  func(company int64, token string) bool // tokenhash.File.Authentic; in tieback run company.Set.Authentic
+	authentic  func(company int64, token string) bool // tokenhash.File.Authentic; company.Set.Authentic in the command `tieback run`
 	log        *zap.Logger
 	sampled    *zap.Logger // at most five lines per minute with the same message, for requests without authentication
 	open       *connlimit.Connections
@@ -62,7 +62,7 @@ func New(b *bus.Bus, authentic func(company int64, token string) bool, log *zap.
 	}, []string{"result"})}
 	s.sampled = log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return zapcore.NewSamplerWithOptions(c, time.Minute, 5, 0) }))
 	for _, result := range results {
-		s.deliveries.WithLabelValues(result) // exported from the start, so that the first one is an increase
+		s.deliveries.WithLabelValues(result) // exported as 0 from the start, so that Prometheus sees the first one as an increase
 	}
 	return s, reg.Register(s.deliveries)
 }

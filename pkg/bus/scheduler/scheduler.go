@@ -35,7 +35,7 @@ type Scheduler[T any] struct {
 // Limits are the limits of a Scheduler.
 type Limits struct {
 	Running int // messages running at once
-	Queued  int // messages queued in addition to those
+	Queued  int // messages queued in addition to the running ones
 	Bytes   int // size of the queued messages
 }
 
@@ -86,11 +86,11 @@ const (
 	maxPause        = 5 * time.Second
 )
 
-// Result is how an attempt at a message ended. The zero value: the message is done.
+// Result is how an attempt at a message ended. The zero value counts as a success of the company.
 type Result struct {
 	Throttled bool          // the company must wait
 	Wait      time.Duration // if Throttled
-	Failed    bool          // the message is redelivered
+	Failed    bool          // the attempt failed, and the message will be retried
 }
 
 // Add queues a message of size bytes. If there is no room it returns false, and the delay after which the message should
@@ -162,7 +162,7 @@ func (s *Scheduler[T]) mayStart(q *tenantQueue[T], now time.Time) bool {
 	return free > 0 && (q.running == 0 || q.running < free) && (q.limit == 0 || q.running < q.limit) && !now.Before(q.pausedUntil)
 }
 
-// Finish records the result of a message of the company that Next returned. sequence identifies the message.
+// Finish records the result of a message that Next returned. company is the message's company; sequence identifies the message.
 func (s *Scheduler[T]) Finish(company int64, sequence uint64, r Result, now time.Time) {
 	q := s.tenants[company]
 	switch {
@@ -177,7 +177,7 @@ func (s *Scheduler[T]) Finish(company int64, sequence uint64, r Result, now time
 }
 
 // fail pauses the company after failuresToPause failures in a row. Repeated failures of one message count once. Failures
-// during a pause do not count: their messages were running when it began.
+// during a pause do not count: their messages were running when the pause began.
 func (q *tenantQueue[T]) fail(sequence uint64, now time.Time) {
 	if sequence == q.lastFailed || now.Before(q.pausedUntil) {
 		return
@@ -273,9 +273,9 @@ func (s *Scheduler[T]) NextWake(now time.Time) time.Time {
 	return first
 }
 
-// Wanted returns how many messages to pull: none while all workers are busy, and at least minPull otherwise, even if the
-// queues are full. They may be full of messages of paused companies while the next messages of the stream belong to other
-// companies: Add always accepts the first message of a company, and the surplus is released.
+// Wanted returns how many messages to pull: none while all workers are busy, and at least minPull while a worker is free,
+// even if the queues are full. Full queues may belong to paused companies while the next messages of the stream belong to
+// other companies: Add always accepts the first message of a company, and the surplus is released.
 func (s *Scheduler[T]) Wanted() int {
 	if s.running >= s.limits.Running {
 		return 0

@@ -23,8 +23,8 @@ func StreamNames(shared bool) []string {
 	return names
 }
 
-// StreamDiffers describes what bus.SetUp with the same settings would change in a stream's configuration; nil: nothing. It
-// would not change the configuration of a newer version.
+// StreamDiffers describes what bus.SetUp with the same settings would change in a stream's configuration; nil: nothing.
+// SetUp changes nothing that a newer version has configured.
 func StreamDiffers(has jetstream.StreamConfig, c Config) []string {
 	all := Streams(c)
 	i := slices.IndexFunc(all, func(s Stream) bool { return s.Name == has.Name })
@@ -54,8 +54,8 @@ func (d Durable) Differs(has jetstream.ConsumerConfig) []string {
 // defaulted are settings for which the broker has defaults.
 var defaulted = []string{"duplicate_window", "max_waiting"}
 
-// compare compares the settings of two configurations, without the ignored ones and the metadata, to which the broker adds
-// its own.
+// compare describes the differences of two configurations. It skips the ignored settings, and the metadata, because the
+// broker adds its own.
 func compare(want, has map[string]any, ignored ...string) (differs []string) {
 	ignored = append(ignored, "metadata")
 	for name := range has {
@@ -99,7 +99,8 @@ func versionDiffers(has map[string]string) []string {
 }
 
 // Changes describes what bus.SetUp did to a configuration: "created", "unchanged", "left as a newer version configured it",
-// or "changed: …" with the names of the changed settings. before is nil if it did not exist.
+// or "changed: …" with the names of the changed settings. before is nil if the stream or
+// consumer did not exist.
 func Changes[C any](before *C, after C, metadata map[string]string) string {
 	switch {
 	case before == nil:

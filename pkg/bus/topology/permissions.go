@@ -14,9 +14,9 @@ import (
 //
 //	service          writes                                reads, beside its own consumer
 //	ingest           deliveries                            nothing
-//	fetcher          events; dead letters                  existence of what it writes; state
-//	export … reset   their category's outcomes and dead    existence of what it writes; state
-//	status-reporter  outcomes (deadlines), closed, dead    events; existence of what it writes; state
+//	fetcher          events; dead letters                  newest message of a subject that it writes; state
+//	export … reset   their category's outcomes and dead    newest message of a subject that they write; state
+//	status-reporter  outcomes (deadlines), closed, dead    events; newest message of a subject that it writes; state
 //	sweep            deliveries, outcomes (swept)          all streams; state
 //	lag-exporter     watermarks                            all streams
 //	console          replays, resolutions, deliveries      all streams; state
@@ -26,18 +26,18 @@ import (
 //
 // Permissions alone are not enough: JetStream publishes a reply, with JetStream's own rights, to any subject that the
 // requester names. Within one account, a service with read access could therefore make a reply act as a command. Between
-// accounts the broker replaces the reply subject and delivers the reply in the requester's account, where it reaches
-// nothing that the service could not publish itself.
+// accounts the broker replaces the reply subject and delivers the reply in the requester's account, where it can
+// reach only subjects that the service may publish to anyway.
 //
-// Permissions restrict subjects, not contents: any worker may end any request under "_". The status-reporter accepts of an
-// outcome only what its subject allows; see admit there.
+// Permissions restrict subjects, not contents. Any worker may publish an outcome for any request under "_". The
+// status-reporter therefore refuses an outcome with contents that its subject does not permit; see admit there.
 //
 // Only the provisioner may create, change or delete a stream, a bucket or a consumer. Scans therefore use direct gets and
-// no consumers: a service could choose a consumer's deliver subject freely, which has the same danger.
+// no consumers: a service could choose a consumer's deliver subject freely, and so make a message act as a command.
 type user struct {
 	name       string
 	writes     []string // subjects
-	lookups    []string // subjects whose messages it looks up
+	lookups    []string // subjects of which it reads the newest message
 	reads      []Kind   // whole streams, and the state of their consumers
 	keys       []string // keys of the state bucket that it writes
 	readsState bool     // all keys of the state bucket
@@ -70,7 +70,8 @@ func users() []user {
 			readsState: true, keys: []string{swept}, procore: true,
 		},
 		user{name: "lag-exporter", reads: Kinds, losses: true, watermarks: true},
-		user{ // a subject with one more token than a request's first message is that of a replay, or of a sweep
+		user{
+			// Its event and outcome subjects must have a run: it may publish replays and the sweep's outcomes, but no first run.
 			name: "console", writes: []string{"tb.resolution.>", "tb.delivery.>", "tb.event.*.*.*.*.*", "tb.outcome.*.*.*.*.*"}, reads: Kinds,
 			readsState: true, keys: []string{"link.>", swept, "pauses", "retries"}, procore: true, losses: true,
 		},
@@ -85,9 +86,8 @@ func users() []user {
 // swept matches the sweep's checkpoints, one key for each company.
 const swept = "swept.>"
 
-// worker returns the user of a category's worker. If it can't parse the subject of an event, it publishes the outcome
-// under "_" without a run; it has no permission for a replay's run there. The status-reporter accepts only failures from
-// there.
+// worker returns the user of a category's worker. If a worker can't parse the subject of an event, it publishes the outcome
+// under "_". There it may publish only subjects without a run, and the status-reporter accepts only failures.
 func worker(c catalogue.Category) user {
 	ends := []string{fmt.Sprintf("tb.outcome.%s.>", c), fmt.Sprintf("tb.dead.%s.>", c), "tb.outcome._._.*.*", "tb.dead._._.*.*"}
 	u := user{name: string(c), writes: ends, lookups: ends, readsState: true, procore: true}
@@ -215,8 +215,8 @@ func (g *grants) addAPI(subjects ...string) {
 }
 
 // addConsumer adds what the service of a durable consumer needs to pull messages and to ack them. Ack subjects have two forms,
-// the longer one with domain and account before the stream. The number of tokens of the short one is exact, so that no
-// subject matches the short form for one consumer and the long form for another.
+// the longer one with domain and account before the stream. The pattern of the short form has a fixed number of tokens.
+// With any number, it could match an ack of another consumer in the long form.
 func (g *grants) addConsumer(d Durable) {
 	of := d.Kind.Stream() + "." + d.Name
 	g.addAPI("CONSUMER.INFO." + of)

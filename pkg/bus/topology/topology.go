@@ -119,9 +119,9 @@ func KindStream(k Kind, c Config) Stream {
 	return Stream{StreamConfig: cfg}
 }
 
-// StateStream returns the stream of the bucket State. Clients for key-value buckets can open it, but it is not created with
-// their API, which lets any replica answer a read: a follower may lag and return a record's previous generation. With
-// replicas, reads go to the leader.
+// StateStream returns the stream of the bucket State. Clients for key-value buckets can open it. It is not created with their
+// API, because any replica of such a bucket may answer a read: a follower may lag and return a record's previous generation.
+// With replicas, reads of State go to the leader.
 func StateStream(c Config) Stream {
 	return Stream{LeaderReads: true, StreamConfig: jetstream.StreamConfig{
 		Name: State.Stream(), Description: "links, generations, cursors and attempts of Tieback", Subjects: []string{State.Subject(">")},
@@ -155,8 +155,8 @@ func QuotaStream(c Config) Stream {
 	}}
 }
 
-// For returns the configuration to create or update the stream with. replicas is the number that it has now, or 0 if it
-// does not exist. For never lowers the number: a command that runs in a shell without TIEBACK_NATS_REPLICAS must not
+// For returns the configuration to create or update the stream with. replicas is the number that the stream has now,
+// or 0 if it does not exist. For never lowers the number: a command that runs in a shell without TIEBACK_NATS_REPLICAS must not
 // remove replicas.
 //
 // A volatile stream is not synced to disk, but must exist after a restart, because services may have no right to create

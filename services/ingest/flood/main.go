@@ -1,5 +1,5 @@
 // Command flood measures ingest under hostile connections. It keeps thousands of them open, in the ways that cost a server
-// most, sends valid deliveries at the same time, and prints how long those took. It accepts loopback addresses only.
+// most, sends valid deliveries at the same time, and prints how long the valid ones took. It accepts loopback addresses only.
 //
 //	flood -url http://127.0.0.1:8080/webhooks/procore/COMPANY -token-file FILE
 //
@@ -82,9 +82,10 @@ func (f *flood) run(ctx context.Context, out io.Writer) bool {
 	defer stop()
 	behaviors := f.behaviors()
 	for i := range f.connections {
-		go f.attack(ctx, behaviors[i%len(behaviors)]) // until the program ends
+		go f.attack(ctx, behaviors[i%len(behaviors)]) // until run returns
 	}
-	for began := time.Now(); f.maxOpen.Load() < int64(f.connections)*9/10 && time.Since(began) < 10*time.Second; { // as many as ingest accepts
+	// Wait until nine tenths are open, or 10 s: ingest may accept fewer.
+	for began := time.Now(); f.maxOpen.Load() < int64(f.connections)*9/10 && time.Since(began) < 10*time.Second; {
 		time.Sleep(100 * time.Millisecond)
 	}
 	took, failed := f.deliver(ctx)
@@ -161,7 +162,7 @@ func (f *flood) behaviors() []behavior {
 		raw := []byte(text)
 		return func(_ context.Context, c net.Conn) {
 			_, err := c.Write(raw)
-			for answer := make([]byte, 512); err == nil; { // until it is closed
+			for answer := make([]byte, 512); err == nil; { // until ingest closes the connection
 				_, err = c.Read(answer)
 			}
 		}

@@ -99,7 +99,7 @@ func TestOutputHasNoTerminalControlCharacters(t *testing.T) {
 // A flipped byte in a stream's file lost 64 of 106 dead letters.
 func TestAuditIsIncompleteAfterALoss(t *testing.T) {
 	for crashed, says := range map[bool]string{
-		true:  "TIEBACK_DEAD has lost 64 messages that it had acknowledged (its last sequence was 106, and went back to 42)",
+		true:  "TIEBACK_DEAD has lost 64 messages that it had acknowledged (its last sequence went back from 106 to 42)",
 		false: "TIEBACK_DEAD has lost 1 message that it had acknowledged",
 	} {
 		t.Run(fmt.Sprintf("crashed=%v", crashed), func(t *testing.T) {
