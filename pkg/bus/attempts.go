@@ -74,8 +74,8 @@ func (a Attempts) Next(backoff time.Duration) time.Time {
 	return a.At.Add(retryDelay(cmp.Or(backoff, defaultBackoff), a.Done))
 }
 
-// failed returns a with the error of an attempt; before is the record of the earlier attempts.
-func (a Attempts) failed(err error, before Attempts) Attempts {
+// withFailure returns a with the error of an attempt; before is the record of the earlier attempts.
+func (a Attempts) withFailure(err error, before Attempts) Attempts {
 	a.Class, a.Source, a.Reason, a.Why = fault.ClassOf(err), fault.SourceOf(err), fault.ReasonOf(err), fault.UserMessage(err, "")
 	a.Since = fault.SinceOf(err)
 	if a.Since.IsZero() && before.Source == a.Source && before.Reason == a.Reason {

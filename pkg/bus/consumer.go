@@ -12,7 +12,7 @@ import (
 // Message is a message as its handler sees it.
 type Message struct {
 	Subject     Subject
-	Raw         string // the subject as received, even if it does not parse
+	RawSubject  string // the subject as received, even if it does not parse
 	Data        []byte
 	Attempt     int       // 1 for the first
 	Redelivered bool      // an earlier attempt may have done part of the work, or the message is older than its consumer

@@ -112,16 +112,16 @@ func (d *dispatcher) checkPull(ctx context.Context, cons jetstream.Consumer, err
 		return nil
 	}
 	d.checked = time.Now()
-	asked, cancel := answerContext(ctx)
-	info, gone := cons.Info(asked)
+	infoCtx, cancel := answerContext(ctx)
+	info, infoErr := cons.Info(infoCtx)
 	cancel()
-	if gone == nil {
+	if infoErr == nil {
 		d.mu.Lock()
 		d.created = info.Created // the consumer may have been deleted and created again between two pulls
 		d.mu.Unlock()
 	}
-	if errors.Is(gone, jetstream.ErrConsumerNotFound) || errors.Is(gone, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("consumer %s of %s: %w", d.Name, d.Kind.Stream(), gone)
+	if errors.Is(infoErr, jetstream.ErrConsumerNotFound) || errors.Is(infoErr, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("consumer %s of %s: %w", d.Name, d.Kind.Stream(), infoErr)
 	}
 	if quiet {
 		return nil
@@ -164,7 +164,7 @@ func (d *dispatcher) receive(ctx context.Context, m jetstream.Msg) {
 
 // enqueueOrRelease queues a message, or releases it to the broker for a later redelivery.
 func (d *dispatcher) enqueueOrRelease(ctx context.Context, p *prefetched) {
-	if delay, queued := d.enqueue(ctx, p); !queued {
+	if delay, taken := d.enqueue(ctx, p); !taken {
 		_ = p.NakWithDelay(delay) // if it is lost, the message is redelivered after the ack wait
 	}
 }
@@ -176,9 +176,10 @@ func (d *dispatcher) predatesConsumer(stored time.Time) bool {
 	return stored.Before(d.created)
 }
 
-// enqueue queues a message and starts the messages that may start. If there is no room, it returns false and the delay
-// after which the message should be redelivered.
-func (d *dispatcher) enqueue(ctx context.Context, p *prefetched) (delay time.Duration, queued bool) {
+// enqueue queues a message and starts the messages that may start. It drops a second copy of a message in flight, and leaves
+// the message to the method release if ctx has ended. taken is false if there is no room: the caller must release the message, for
+// redelivery after delay.
+func (d *dispatcher) enqueue(ctx context.Context, p *prefetched) (delay time.Duration, taken bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	seq := p.sequence()
@@ -197,8 +198,7 @@ func (d *dispatcher) enqueue(ctx context.Context, p *prefetched) (delay time.Dur
 	// If the previous delivery was released unstarted, and no other came in between, no attempt has begun.
 	p.redelivered = p.NumDelivered > 1 && d.unstarted[seq] != p.NumDelivered-1
 	delete(d.unstarted, seq)
-	delay, queued = d.scheduler.Add(p.subject.Company, p, len(p.Data()), p.extended)
-	if !queued {
+	if delay, queued := d.scheduler.Add(p.subject.Company, p, len(p.Data()), p.extended); !queued {
 		d.recordUnstarted(p)
 		return delay, false
 	}

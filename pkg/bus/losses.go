@@ -46,14 +46,14 @@ type Gap struct {
 
 // watermark is the state of a stream when it was last read, kept in the bucket tieback-seen to detect losses.
 type watermark struct {
-	Created   time.Time `json:"created"`          // when the stream was created; the sequences of a recreated stream can't be compared with older ones
-	First     uint64    `json:"first"`            // sequence of the oldest message
-	FirstTime time.Time `json:"first_time"`       // when that message was stored
-	Last      uint64    `json:"last"`             // sequence of the newest message
-	LastTime  time.Time `json:"last_time"`        // when that message was stored
-	Lost      uint64    `json:"lost,omitempty"`   // messages lost earlier, which the state of the stream does not show any more
-	Why       string    `json:"why,omitempty"`    // how that loss was detected
-	Broker    uint64    `json:"broker,omitempty"` // bytes that the broker itself reported as lost; that loss is counted already
+	Created         time.Time `json:"created"`          // when the stream was created; the sequences of a recreated stream can't be compared with older ones
+	First           uint64    `json:"first"`            // sequence of the oldest message
+	FirstTime       time.Time `json:"first_time"`       // when that message was stored
+	Last            uint64    `json:"last"`             // sequence of the newest message
+	LastTime        time.Time `json:"last_time"`        // when that message was stored
+	Lost            uint64    `json:"lost,omitempty"`   // messages lost earlier, which the state of the stream does not show any more
+	Why             string    `json:"why,omitempty"`    // how that loss was detected
+	BrokerLostBytes uint64    `json:"broker,omitempty"` // as the broker itself reported; that loss is counted already
 
 	Accepted *acceptance `json:"accepted,omitempty"` // nil: no loss was accepted
 
@@ -227,7 +227,7 @@ func (b *Bus) checkStream(ctx context.Context, name string, found []Gap) (check,
 	if err != nil {
 		return c, err
 	}
-	delivered, err := b.deliveredUpTo(ctx, name) // read first, as the last sequence that is read after it can only be higher
+	delivered, err := b.deliveredUpTo(ctx, name) // read before the stream, whose last sequence can only grow meanwhile
 	if err != nil {
 		return c, err
 	}
@@ -253,10 +253,10 @@ func (b *Bus) checkStream(ctx context.Context, name string, found []Gap) (check,
 	}
 	next := m
 	next.Created, next.First, next.Last = info.Created.UTC(), info.State.FirstSeq, info.State.LastSeq
-	next.FirstTime, next.LastTime, next.Broker = info.State.FirstTime.UTC(), info.State.LastTime.UTC(), 0
+	next.FirstTime, next.LastTime, next.BrokerLostBytes = info.State.FirstTime.UTC(), info.State.LastTime.UTC(), 0
 	if lost := info.State.Lost; lost != nil {
-		next.Broker = lost.Bytes
-		if lost.Bytes != m.Broker && missing+shown == 0 {
+		next.BrokerLostBytes = lost.Bytes
+		if lost.Bytes != m.BrokerLostBytes && missing+shown == 0 {
 			missing, why = max(1, uint64(len(lost.Msgs))), fmt.Sprintf("the broker reports that %d bytes of the stream are lost", lost.Bytes)
 		}
 	}

@@ -61,7 +61,7 @@ func (b *Bus) DeadLetter(ctx context.Context, stage string, msg Message, cause e
 	letter := &tiebackv1.DeadLetter{
 		CompanyId: msg.Subject.Company, ErpRequestId: msg.Subject.Request, Type: msg.Subject.Type,
 		Stage: stage, Class: classes[fault.ClassOf(cause)], Error: strings.ToValidUTF8(cause.Error(), "?"), Attempts: int32(msg.Attempt),
-		DiedAt: timestamppb.Now(), Subject: msg.Raw, Message: msg.Data, Stream: msg.Stream, StreamSequence: msg.Sequence,
+		DiedAt: timestamppb.Now(), Subject: msg.RawSubject, Message: msg.Data, Stream: msg.Stream, StreamSequence: msg.Sequence,
 		Cause: causes[fault.CauseOf(cause)], UserMessage: strings.ToValidUTF8(fault.UserMessage(cause, ""), "?"),
 	}
 	if exists, err := b.deadLetterExists(ctx, msg.Subject.Run, letter); exists || err != nil {

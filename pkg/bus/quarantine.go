@@ -12,7 +12,8 @@ import (
 // is not given up; see maxIsolation for the exception.
 //
 // Companies take turns: the next suspect of a company waits for at most one suspect of each other company, and at most max
-// for each of them. A suspect that runs longer, as a sync may for an hour, continues beside the next one. The zero value is ready to use.
+// for each of them. A suspect that runs longer, as a sync may for an hour, continues beside the next one. The zero value is
+// ready to use.
 type quarantine struct {
 	max       time.Duration // of a suspect's isolation; 0: maxIsolation
 	slot      sync.Mutex    // held by the suspect that runs isolated

@@ -73,7 +73,7 @@ func (b *Bus) Has(ctx context.Context, s Subject) (bool, error) {
 // storedMessage converts a message of a stream. Its Subject is zero if the subject does not parse.
 func storedMessage(k Kind, m *jetstream.RawStreamMsg) Message {
 	s, _ := Parse(m.Subject)
-	return Message{Subject: s, Raw: m.Subject, Data: m.Data, Attempt: 1, Stored: m.Time, Stream: k.Stream(), Sequence: m.Sequence}
+	return Message{Subject: s, RawSubject: m.Subject, Data: m.Data, Attempt: 1, Stored: m.Time, Stream: k.Stream(), Sequence: m.Sequence}
 }
 
 // AckFloor returns the sequence up to which all of the named consumers of a kind have finished all messages (a low watermark).
@@ -148,17 +148,17 @@ func (b *Bus) info(ctx context.Context, k Kind) (*jetstream.StreamInfo, error) {
 	return stream.CachedInfo(), nil
 }
 
-// A batch has at most batchRead messages and about batchBytes bytes: a message may have megabytes.
+// A batch has at most batchMessages messages and about batchBytes bytes: a message may have megabytes.
 const (
-	batchRead  = 256
-	batchBytes = 4 << 20
+	batchMessages = 256
+	batchBytes    = 4 << 20
 )
 
 // Read calls fn for the messages of a kind from a sequence on, in order, up to those stored at until. If fn returns an error,
 // Read stops at that message. Read returns the sequence to continue from.
 func (b *Bus) Read(ctx context.Context, k Kind, from uint64, until time.Time, fn func(Message) error) (next uint64, err error) {
 	for next = max(from, 1); ; {
-		msgs, err := b.batch(ctx, k.Stream(), batchRead, jetstreamext.GetBatchSeq(next))
+		msgs, err := b.batch(ctx, k.Stream(), batchMessages, jetstreamext.GetBatchSeq(next))
 		if err != nil || len(msgs) == 0 {
 			return next, err
 		}

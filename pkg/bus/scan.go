@@ -174,7 +174,7 @@ func (r *scanner) gap(ctx context.Context, report func(Gap), next uint64, m *jet
 // for new messages, f.from is past r.last.
 func (r *scanner) fill(ctx context.Context, f *filtered) (err error) {
 	for began := time.Now(); ; {
-		f.read, err = r.batch(ctx, f, batchRead)
+		f.read, err = r.batch(ctx, f, batchMessages)
 		if err == nil || ctx.Err() != nil || time.Since(began) > scanTimeout {
 			break
 		}

@@ -16,7 +16,7 @@ import (
 // message returns the message as its handler sees it.
 func (p *prefetched) message() Message {
 	return Message{
-		Subject: p.subject, Raw: p.Subject(), Data: p.Data(), Attempt: 1, Redelivered: p.redelivered,
+		Subject: p.subject, RawSubject: p.Subject(), Data: p.Data(), Attempt: 1, Redelivered: p.redelivered,
 		Stored: p.Timestamp, Stream: p.Stream, Sequence: p.sequence(),
 	}
 }
@@ -133,7 +133,7 @@ func (d *dispatcher) settle(ctx context.Context, p *prefetched, msg Message, his
 	class := fault.ClassOf(err)
 	if class == fault.Throttled {
 		if history != nil {
-			d.saveHistory(ctx, msg, Attempts{Done: history.Done}.failed(err, *history))
+			d.saveHistory(ctx, msg, Attempts{Done: history.Done}.withFailure(err, *history))
 		}
 		p.result = scheduler.Result{Throttled: true, Wait: min(max(fault.RetryAfter(err), minWait), maxWait)}
 		_ = p.NakWithDelay(jitter(p.result.Wait))
@@ -146,10 +146,10 @@ func (d *dispatcher) settle(ctx context.Context, p *prefetched, msg Message, his
 			d.ack(ctx, p, msg)
 			return "dead"
 		}
-		d.bus.log.Error("could not write the dead letter, retrying", zap.String("subject", msg.Raw), zap.Error(deadLetterErr))
+		d.bus.log.Error("could not write the dead letter, retrying", zap.String("subject", msg.RawSubject), zap.Error(deadLetterErr))
 	}
 	p.result.Failed = class != fault.Permanent
-	d.saveHistory(ctx, msg, Attempts{Done: msg.Attempt}.failed(err, *history))
+	d.saveHistory(ctx, msg, Attempts{Done: msg.Attempt}.withFailure(err, *history))
 	d.retryLater(p, msg.Attempt)
 	return "again"
 }

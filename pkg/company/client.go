@@ -62,8 +62,8 @@ func newClient(owner int64, c Credentials) *Client {
 
 // replaceCredentials replaces the credentials with those of the reloaded client, and returns the names of the changed
 // fields.
-func (c *Client) replaceCredentials(read *Client) (fields []string) {
-	old, next := c.Credentials(), read.Credentials()
+func (c *Client) replaceCredentials(reloaded *Client) (fields []string) {
+	old, next := c.Credentials(), reloaded.Credentials()
 	if old.ID != next.ID {
 		fields = append(fields, "client_id")
 	}
@@ -135,9 +135,9 @@ func (cs *clients) get(name string) (*Client, error) {
 	return nil, errors.New("client: there is no client of this name in the list clients")
 }
 
-// unused returns the errors of clients that no company refers to. The errors of the other clients are part of their companies'
-// errors.
-func (cs *clients) unused() []error {
+// unusedErrors returns the errors of clients that no company refers to. The errors of the other clients are part of their
+// companies' errors.
+func (cs *clients) unusedErrors() []error {
 	errs := cs.errs
 	for name, err := range cs.invalid {
 		if !cs.used[name] {

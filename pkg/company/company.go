@@ -37,7 +37,7 @@ type Company struct {
 
 	Client *Client // for its calls to Procore; never nil
 
-	secrets atomic.Pointer[secrets] // replaced as a whole, never modified
+	secrets atomic.Pointer[hashedSecrets] // replaced as a whole, never modified
 }
 
 // Secrets are the secrets of a company, all of which can be rotated.
@@ -48,8 +48,8 @@ type Secrets struct {
 	Settings      map[string]string // the driver's settings, with the content of secret files
 }
 
-// secrets are the secrets that a Company keeps; of the webhook tokens only the hashes.
-type secrets struct {
+// hashedSecrets are the secrets that a Company keeps: of the webhook tokens only the hashes.
+type hashedSecrets struct {
 	tokens   []tokenhash.Hash
 	settings map[string]string
 }
@@ -62,8 +62,8 @@ func New(id int64, s Secrets) *Company {
 	return c
 }
 
-func (s Secrets) hashed() *secrets {
-	k := &secrets{settings: s.Settings}
+func (s Secrets) hashed() *hashedSecrets {
+	k := &hashedSecrets{settings: s.Settings}
 	for _, t := range s.WebhookTokens {
 		k.tokens = append(k.tokens, tokenhash.Of(t))
 	}
@@ -84,10 +84,10 @@ func (c *Company) Authentic(token string) bool {
 // must not change the map. A rotation replaces it.
 func (c *Company) Settings() map[string]string { return c.current().settings }
 
-var noSecrets = &secrets{}
+var noSecrets = &hashedSecrets{}
 
 // current never returns nil: a company without secrets has empty ones.
-func (c *Company) current() *secrets {
+func (c *Company) current() *hashedSecrets {
 	if s := c.secrets.Load(); s != nil {
 		return s
 	}
@@ -107,8 +107,8 @@ type Set map[int64]*Company
 // Authentic reports whether token is one of a company's webhook tokens; see Company.Authentic.
 func (s Set) Authentic(company int64, token string) bool { return s[company].Authentic(token) }
 
-// Webhooks returns the hashes of all companies' webhook tokens, as ingest reads them.
-func (s Set) Webhooks() tokenhash.Hashes {
+// WebhookTokenHashes returns the hashes of all companies' webhook tokens, as ingest reads them.
+func (s Set) WebhookTokenHashes() tokenhash.Hashes {
 	all := tokenhash.Hashes{}
 	for id, c := range s {
 		all[id] = c.current().tokens

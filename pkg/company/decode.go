@@ -23,7 +23,7 @@ func fieldsOf[E any]() (names []string) {
 // decode decodes an item of the file, such as "a company". malformed is the error if it can't be decoded.
 // unknown is the error if it has unknown fields, which may be misspelled. Both name the line.
 func decode[E any](n *yaml.Node, what string) (e E, malformed, unknown error) {
-	malformed = plain(n.Decode(&e))
+	malformed = inPlainWords(n.Decode(&e))
 	fields := fieldsOf[E]()
 	if names := unknownFields(n, fields, map[*yaml.Node]bool{}); len(names) > 0 {
 		unknown = fmt.Errorf("not a field of %s: %s; its fields are %s", what, strings.Join(names, ", "), strings.Join(fields, ", "))
@@ -92,8 +92,9 @@ var typeNames = map[string]string{
 	"company.clientNodes": "a list of clients", "company.clientEntry": "a mapping with a client's fields",
 }
 
-// plain translates an error of the YAML package into words for users. It keeps the line numbers and removes quoted values.
-func plain(err error) error {
+// inPlainWords translates an error of the YAML package into words for users. It keeps the line numbers and removes quoted
+// values.
+func inPlainWords(err error) error {
 	if err == nil {
 		return nil
 	}

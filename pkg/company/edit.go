@@ -35,7 +35,7 @@ func Edit(path string) (*File, error) {
 	}
 	f.read = raw
 	if err := yaml.Unmarshal(raw, f.doc); err != nil {
-		return nil, fmt.Errorf("companies file %s: %w", path, plain(err))
+		return nil, fmt.Errorf("companies file %s: %w", path, inPlainWords(err))
 	}
 	if _, err := f.list("companies"); err != nil {
 		return nil, fmt.Errorf("companies file %s: %w", path, err)
@@ -198,7 +198,7 @@ func (e *Entry) Company() (*Company, error) {
 	}
 	var named clientNodes
 	if list := field(e.file.doc.Content[0], "clients"); list != nil {
-		if err := plain(list.Decode(&named)); err != nil {
+		if err := inPlainWords(list.Decode(&named)); err != nil {
 			return nil, fmt.Errorf("companies file %s: clients: %w", e.file.path, err)
 		}
 	}

@@ -104,7 +104,7 @@ func parse(raw []byte, read reader) parsed {
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
 	dec.KnownFields(true)
 	if err := dec.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
-		return parsed{err: plain(err)}
+		return parsed{err: inPlainWords(err)}
 	}
 	if len(f.Companies) == 0 {
 		return parsed{err: errors.New("companies: the list is empty; add at least one company")}
@@ -114,7 +114,7 @@ func parse(raw []byte, read reader) parsed {
 	for i := range f.Companies {
 		p.add(i, &f.Companies[i], read, cs)
 	}
-	p.errs = append(p.errs, cs.unused()...)
+	p.errs = append(p.errs, cs.unusedErrors()...)
 	return p
 }
 

@@ -92,12 +92,12 @@ func (w *Watcher) logError(err error) {
 }
 
 func (w *Watcher) apply(p parsed) {
-	for id, read := range p.set {
+	for id, reloaded := range p.set {
 		if w.set[id] == nil {
 			w.log.Warn("new company: restart Tieback to connect it", zap.Int64("company", id))
 			continue
 		}
-		w.rotate(w.set[id], read)
+		w.rotate(w.set[id], reloaded)
 	}
 	for id := range w.set {
 		if p.set[id] == nil && !p.invalid[id] && !p.invalid[0] {
@@ -107,30 +107,30 @@ func (w *Watcher) apply(p parsed) {
 }
 
 // rotate applies the secrets of a reloaded company, and logs the changes.
-func (w *Watcher) rotate(c, read *Company) {
-	if fields := c.needsRestart(read); fields != nil {
+func (w *Watcher) rotate(c, reloaded *Company) {
+	if fields := c.needsRestart(reloaded); fields != nil {
 		w.log.Warn("setting changed: restart Tieback to apply it", zap.Int64("company", c.ID), zap.Strings("fields", fields))
 	}
-	if fields := c.replaceSecrets(read); fields != nil {
+	if fields := c.replaceSecrets(reloaded); fields != nil {
 		w.log.Info("secrets rotated", zap.Int64("company", c.ID), zap.Strings("fields", fields))
 	}
-	if c.Client.Name != read.Client.Name {
+	if c.Client.Name != reloaded.Client.Name {
 		return
 	}
-	if fields := c.Client.replaceCredentials(read.Client); fields != nil { // the new credentials are used at the next login
+	if fields := c.Client.replaceCredentials(reloaded.Client); fields != nil { // the new credentials are used at the next login
 		w.log.Info("credentials changed in the companies file", zap.Stringer("of", c.Client), zap.Strings("fields", fields))
 	}
 }
 
 // needsRestart returns the names of the changed fields that take effect only after a restart.
-func (c *Company) needsRestart(read *Company) (fields []string) {
-	sameClient := c.Client.Name == read.Client.Name
+func (c *Company) needsRestart(reloaded *Company) (fields []string) {
+	sameClient := c.Client.Name == reloaded.Client.Name
 	for name, changed := range map[string]bool{
-		"name": c.Name != read.Name, "connector.driver": c.Driver != read.Driver,
-		"standard_cost_code_list_id": c.StandardCostCodeListID != read.StandardCostCodeListID, "metadata_file": c.MetadataFile != read.MetadataFile,
-		"webhook_namespace": c.WebhookNamespace != read.WebhookNamespace, "since": !c.Since.Equal(read.Since),
-		"time_zone": c.Zone.String() != read.Zone.String(), "resets": c.RemoveOnReset != read.RemoveOnReset,
-		"client": !sameClient, "client.api_url": sameClient && c.Client.APIURL != read.Client.APIURL, "client.login_url": sameClient && c.Client.LoginURL != read.Client.LoginURL,
+		"name": c.Name != reloaded.Name, "connector.driver": c.Driver != reloaded.Driver,
+		"standard_cost_code_list_id": c.StandardCostCodeListID != reloaded.StandardCostCodeListID, "metadata_file": c.MetadataFile != reloaded.MetadataFile,
+		"webhook_namespace": c.WebhookNamespace != reloaded.WebhookNamespace, "since": !c.Since.Equal(reloaded.Since),
+		"time_zone": c.Zone.String() != reloaded.Zone.String(), "resets": c.RemoveOnReset != reloaded.RemoveOnReset,
+		"client": !sameClient, "client.api_url": sameClient && c.Client.APIURL != reloaded.Client.APIURL, "client.login_url": sameClient && c.Client.LoginURL != reloaded.Client.LoginURL,
 	} {
 		if changed {
 			fields = append(fields, name)
@@ -142,9 +142,9 @@ func (c *Company) needsRestart(read *Company) (fields []string) {
 
 // replaceSecrets replaces the secrets at once, and returns the names of the changed fields. If the driver
 // changed, it keeps the old settings, because the new ones are for the new driver, which needs a restart.
-func (c *Company) replaceSecrets(read *Company) (fields []string) {
-	old, next := c.current(), *read.current()
-	if c.Driver != read.Driver {
+func (c *Company) replaceSecrets(reloaded *Company) (fields []string) {
+	old, next := c.current(), *reloaded.current()
+	if c.Driver != reloaded.Driver {
 		next.settings = old.settings
 	}
 	if !slices.Equal(old.tokens, next.tokens) {

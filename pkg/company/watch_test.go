@@ -219,7 +219,7 @@ func TestOtherSettingsNeedRestart(t *testing.T) {
 	for range 4 {
 		h.watcher.Poll()
 	}
-	h.has(oldSecret, newToken, "old-password") // the settings are another driver's now
+	h.has(oldSecret, newToken, "old-password") // the new settings are for another driver
 	if h.set[9] != nil || h.set[8] == nil || h.set[7].Driver != "tryton" {
 		t.Errorf("the set changed: %v", h.set)
 	}

@@ -59,8 +59,8 @@ func setOwner(f *os.File, like string) error {
 	return nil
 }
 
-// WriteWebhooks replaces the file of webhook token hashes, as WriteFile does. It creates the folder if necessary.
-func WriteWebhooks(path string, all tokenhash.Hashes) error {
+// WriteWebhookTokenHashes replaces the file of webhook token hashes, as WriteFile does. It creates the folder if necessary.
+func WriteWebhookTokenHashes(path string, all tokenhash.Hashes) error {
 	raw, err := all.Text()
 	if err != nil {
 		return err

@@ -84,7 +84,7 @@ func ParseDeadLetter(m bus.Message) DeadLetter {
 	if err := proto.Unmarshal(m.Data, d); err != nil || d.Subject == "" {
 		d = &tiebackv1.DeadLetter{
 			Type: catalogue.Unknown, Stage: catalogue.Unknown, Message: m.Data, Stream: bus.Dead.Stream(), StreamSequence: m.Sequence,
-			Error: fmt.Sprintf("the message on %s was not written by a service of Tieback", m.Raw), Cause: tiebackv1.Cause_CAUSE_OURS,
+			Error: fmt.Sprintf("the message on %s was not written by a service of Tieback", m.RawSubject), Cause: tiebackv1.Cause_CAUSE_OURS,
 		}
 	}
 	return DeadLetter{ID: m.Sequence, At: m.Stored, Run: m.Subject.Run, DeadLetter: d, State: StateOpen, eventType: m.Subject.Type}

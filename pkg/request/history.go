@@ -27,9 +27,9 @@ type Step struct {
 func Steps(messages []bus.Message) []Step {
 	all := make([]Step, 0, len(messages))
 	for _, m := range messages {
-		s := Step{At: m.Stored, Kind: kindOf(m.Stream), Subject: m.Raw, Sequence: m.Sequence}
+		s := Step{At: m.Stored, Kind: kindOf(m.Stream), Subject: m.RawSubject, Sequence: m.Sequence}
 		if s.Run = m.Subject.Run; m.Subject == (bus.Subject{}) {
-			s.Run = runOf(m.Raw)
+			s.Run = runOf(m.RawSubject)
 		}
 		if s.Message = NewMessage(s.Kind); proto.Unmarshal(m.Data, s.Message) != nil {
 			s.Message = nil

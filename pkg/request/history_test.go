@@ -48,7 +48,7 @@ func recorded(t testing.TB, n int, k bus.Kind, run string, m proto.Message) bus.
 	if k == bus.Delivery {
 		s = bus.For(k, "", 7, 12).WithRun(run)
 	}
-	return bus.Message{Subject: s, Raw: s.String(), Data: data, Stored: now.Add(time.Duration(n) * time.Second), Stream: k.Stream(), Sequence: uint64(n)}
+	return bus.Message{Subject: s, RawSubject: s.String(), Data: data, Stored: now.Add(time.Duration(n) * time.Second), Stream: k.Stream(), Sequence: uint64(n)}
 }
 
 // The state of a run is that of its last message, in whatever order the messages are read.

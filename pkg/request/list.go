@@ -126,7 +126,7 @@ func WrittenDeadLetter(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, 
 		return DeadLetter{}, err
 	}
 	subject, _ := bus.Parse(m.Subject)
-	return ParseDeadLetter(bus.Message{Subject: subject, Raw: m.Subject, Data: m.Data, Stored: m.Time, Sequence: id}), nil
+	return ParseDeadLetter(bus.Message{Subject: subject, RawSubject: m.Subject, Data: m.Data, Stored: m.Time, Sequence: id}), nil
 }
 
 // furtherRuns returns a filter for the messages of all runs but the first. requests is "<company>.<request>"; each may be *.

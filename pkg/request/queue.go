@@ -146,7 +146,7 @@ func first(ctx context.Context, b *bus.Bus, scan bus.Scan) (bus.Message, bool, e
 		return bus.Message{}, false, err
 	}
 	subject, _ := bus.Parse(m.Subject)
-	return bus.Message{Subject: subject, Raw: m.Subject, Data: m.Data, Stored: m.Time, Stream: scan.Kind.Stream(), Sequence: m.Sequence}, true, nil
+	return bus.Message{Subject: subject, RawSubject: m.Subject, Data: m.Data, Stored: m.Time, Stream: scan.Kind.Stream(), Sequence: m.Sequence}, true, nil
 }
 
 // resultKinds are the kinds of the messages that a stage publishes when it has finished a message, by the kind of that message.

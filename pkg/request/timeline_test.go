@@ -64,7 +64,7 @@ func TestOutcomeOfAnotherTypeEndsNoEvent(t *testing.T) {
 	at := func(n int, k bus.Kind, eventType string, m proto.Message) bus.Message {
 		r := recorded(t, n, k, "", m)
 		r.Subject = bus.For(k, eventType, 7, 12)
-		r.Raw = r.Subject.String()
+		r.RawSubject = r.Subject.String()
 		return r
 	}
 	event := &tiebackv1.Event{Payload: []byte(`{"request_data":{"request_detail_id":5}}`)}
@@ -73,7 +73,7 @@ func TestOutcomeOfAnotherTypeEndsNoEvent(t *testing.T) {
 	delivered, fetched := at(1, bus.Delivery, "", &tiebackv1.Delivery{}), at(2, bus.Event, "create_vendor", event)
 	for _, eventType := range []string{"", "sync_vendors"} {
 		outcome := at(3, bus.Outcome, eventType, forged)
-		refused := at(4, bus.Dead, eventType, &tiebackv1.DeadLetter{Stage: StatusReporter, Subject: outcome.Raw, Error: "outcome refused"})
+		refused := at(4, bus.Dead, eventType, &tiebackv1.DeadLetter{Stage: StatusReporter, Subject: outcome.RawSubject, Error: "outcome refused"})
 		for name, c := range map[string]struct {
 			messages []bus.Message
 			stage    string

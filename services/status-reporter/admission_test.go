@@ -28,7 +28,7 @@ func (n records) Last(_ context.Context, s bus.Subject) (bus.Message, bool, erro
 		same := of.Kind == s.Kind && of.Company == s.Company && of.Request == s.Request
 		if same && (s.Type == "*" || s.Type == of.Type) && (s.Run == of.Run || s.Run == "*" && of.Run != "") {
 			data, err := proto.Marshal(m)
-			return bus.Message{Subject: of, Raw: key, Data: data}, true, err
+			return bus.Message{Subject: of, RawSubject: key, Data: data}, true, err
 		}
 	}
 	return bus.Message{}, false, nil
@@ -159,7 +159,7 @@ func TestAdmit(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w, err := s.decode(t.Context(), bus.Message{Subject: subject, Raw: subject.String(), Data: data})
+			w, err := s.decode(t.Context(), bus.Message{Subject: subject, RawSubject: subject.String(), Data: data})
 			switch {
 			case c.want == "" && (err != nil || w == nil):
 				t.Errorf("not admitted: %v", err)
@@ -180,7 +180,7 @@ func TestAdmitRefusesOtherCompanyAndRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := &Service{store: records{}}
-		if w, err := s.decode(t.Context(), bus.Message{Subject: subject, Raw: subject.String(), Data: data}); w != nil || fault.ClassOf(err) != fault.Permanent {
+		if w, err := s.decode(t.Context(), bus.Message{Subject: subject, RawSubject: subject.String(), Data: data}); w != nil || fault.ClassOf(err) != fault.Permanent {
 			t.Errorf("%v: opened %v, error %v", o, w, err)
 		}
 		if err := s.admit(t.Context(), bus.Message{Subject: subject}, o); fault.ClassOf(err) != fault.Permanent {

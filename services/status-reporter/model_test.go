@@ -316,7 +316,7 @@ func (x *explorer) report(m *model, subjects []string, cut int) int {
 		if err != nil {
 			x.t.Fatal(err)
 		}
-		message := bus.Message{Subject: parsed, Raw: s, Data: data, Redelivered: m.waiting[s].redelivered}
+		message := bus.Message{Subject: parsed, RawSubject: s, Data: data, Redelivered: m.waiting[s].redelivered}
 		before := false
 		if message.Redelivered { // the bus asks
 			if before, err = x.service.done(x.t.Context(), message); err != nil {

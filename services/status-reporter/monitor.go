@@ -168,7 +168,7 @@ func (s *slowMonitor) expire(ctx context.Context) error {
 		delete(s.events, seq)
 		if expired {
 			s.expired.WithLabelValues(e.event.Type).Inc()
-			s.log.Error("deadline passed: closed as failed and dead-lettered", zap.String("subject", e.message.Raw))
+			s.log.Error("deadline passed: closed as failed and dead-lettered", zap.String("subject", e.message.RawSubject))
 		}
 	}
 	return errors.Join(errs...)
@@ -291,7 +291,7 @@ func (s *slowMonitor) reportSlow(ctx context.Context) {
 			}
 			if err != nil {
 				e.state.Store(statePending) // the next check tries again
-				s.log.Debug("could not report an event as in progress", zap.String("subject", e.message.Raw), zap.Error(err))
+				s.log.Debug("could not report an event as in progress", zap.String("subject", e.message.RawSubject), zap.Error(err))
 				return
 			}
 			e.state.Store(stateReported)
@@ -327,7 +327,7 @@ func (s *slowMonitor) reportInProgress(ctx context.Context, e *slowEvent) error 
 		return err
 	}
 	if skipped := calledOff(outcome); skipped != nil {
-		s.log.Info("an event that was called off in Procore is not processed", zap.String("subject", e.message.Raw), zap.String("status", skipped.SkipReason))
+		s.log.Info("an event that was called off in Procore is not processed", zap.String("subject", e.message.RawSubject), zap.String("status", skipped.SkipReason))
 		subject := e.message.Subject
 		subject.Kind = bus.Outcome
 		return s.bus.PublishOnce(ctx, subject, skipped)

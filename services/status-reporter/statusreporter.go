@@ -300,7 +300,7 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 		return r.Err // the dead letter is kept, and the outcome is redelivered
 	}
 	if r.Err != nil {
-		s.Log.Error("request details could not be closed as failed: check them in Procore", zap.String("subject", m.Raw), zap.Error(r.Err))
+		s.Log.Error("request details could not be closed as failed: check them in Procore", zap.String("subject", m.RawSubject), zap.Error(r.Err))
 		return nil
 	}
 	s.closeOuts.WithLabelValues(strconv.FormatInt(o.CompanyId, 10), string(m.Subject.Category), string(bus.ResultFailed)).Inc()
@@ -311,7 +311,7 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 // request details, also if its subject does not parse, because a newer version wrote it. If the outcome is not admitted, its
 // request details are not trusted, and failedOutcome returns its replacement, which may be nil.
 func (s *Service) failedOutcome(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) (*tiebackv1.Outcome, error) {
-	if m.Raw != m.Subject.String() {
+	if m.RawSubject != m.Subject.String() {
 		return allFailed(o), nil
 	}
 	switch err := s.admit(ctx, m, o); {

@@ -79,7 +79,7 @@ func (s *Service) beforeWrite(m bus.Message, t *Task) func(context.Context) erro
 //	nothing booked, other details still open   the open details are closed as failed
 //	an earlier attempt booked a part           a dead letter: a person must check the ERP
 func (s *Service) finishCalledOff(ctx context.Context, m bus.Message, t *Task, off *calledOff) error {
-	s.Log.Info("event was called off in Procore and is not booked", zap.String("subject", m.Raw), zap.Error(off), zap.Bool("booked", t.booked))
+	s.Log.Info("event was called off in Procore and is not booked", zap.String("subject", m.RawSubject), zap.Error(off), zap.Bool("booked", t.booked))
 	switch {
 	case t.booked:
 		return &fault.Error{Class: fault.Permanent, Err: fmt.Errorf("called off after a part of it was booked: %w", off),

@@ -129,7 +129,7 @@ func (cl *cluster) companies(s *service) (string, error) {
 		hashes[f.id] = []tokenhash.Hash{tokenhash.Of(f.webhookToken)}
 	}
 	path := filepath.Join(cl.dir, "companies-"+s.name+".yaml")
-	return path, errors.Join(os.WriteFile(path, []byte(b.String()), 0o600), company.WriteWebhooks(cl.webhooks(), hashes))
+	return path, errors.Join(os.WriteFile(path, []byte(b.String()), 0o600), company.WriteWebhookTokenHashes(cl.webhooks(), hashes))
 }
 
 // webhooks is the file that ingest reads.

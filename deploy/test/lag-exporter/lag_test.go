@@ -194,7 +194,7 @@ func deadLetter(t *testing.T, b *bus.Bus, request int64) {
 	t.Helper()
 	events(t, b, request, "create_vendor")
 	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, request), Stream: bus.Event.Stream(), Sequence: uint64(request), Data: []byte("x")}
-	m.Raw = m.Subject.String()
+	m.RawSubject = m.Subject.String()
 	if err := b.DeadLetter(t.Context(), "export", m, errors.New("a mistake")); err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func TestOfflineReplicaIsExported(t *testing.T) {
 	if offline, _ := bus.LaggingReplicas(stream.CachedInfo().Cluster); !slices.Equal(offline, []string{gone}) {
 		t.Errorf("offline are %v, want %s", offline, gone)
 	}
-	if differs := topology.StreamDiffers(stream.CachedInfo().Config, topology.Config{Replicas: o.Replicas, Retention: o.Retention}); differs != nil {
-		t.Errorf("in a cluster %q", differs)
+	if differences := topology.StreamDifferences(stream.CachedInfo().Config, topology.Config{Replicas: o.Replicas, Retention: o.Retention}); differences != nil {
+		t.Errorf("in a cluster %q", differences)
 	}
 }

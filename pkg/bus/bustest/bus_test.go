@@ -220,7 +220,7 @@ func TestConsumeReturnsErrorIfConsumerIsDeleted(t *testing.T) {
 func TestDeadLetterContainsMessage(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
-	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 9), Raw: "tb.event.export.create_vendor.7.9", Data: []byte("whole"), Attempt: 3, Stream: "S", Sequence: 4}
+	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 9), RawSubject: "tb.event.export.create_vendor.7.9", Data: []byte("whole"), Attempt: 3, Stream: "S", Sequence: 4}
 	for range 2 { // a second call, as after a crash, stores nothing
 		if err := b.DeadLetter(t.Context(), "export", m, fault.Permanentf("why")); err != nil {
 			t.Fatal(err)
@@ -331,7 +331,7 @@ func BenchmarkPublish(b *testing.B) {
 func TestDeadLetterOfLargeMessage(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
-	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 9), Raw: "tb.event.export.create_vendor.7.9", Data: make([]byte, 8<<20), Attempt: 1, Stream: "S", Sequence: 4}
+	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, 9), RawSubject: "tb.event.export.create_vendor.7.9", Data: make([]byte, 8<<20), Attempt: 1, Stream: "S", Sequence: 4}
 	if err := b.DeadLetter(t.Context(), "export", m, errors.New("not UTF-8: \xff")); err != nil {
 		t.Fatal(err)
 	}
@@ -413,7 +413,7 @@ func TestDeadLetterOfLongError(t *testing.T) {
 		"almost too large":         {4, make([]byte, 8<<20-400), errors.New(long)},
 	} {
 		subject := bus.For(bus.Event, "create_vendor", 7, c.request)
-		m := bus.Message{Subject: subject, Raw: subject.String(), Data: c.data, Attempt: 1, Stream: "S", Sequence: uint64(c.request)}
+		m := bus.Message{Subject: subject, RawSubject: subject.String(), Data: c.data, Attempt: 1, Stream: "S", Sequence: uint64(c.request)}
 		if err := b.DeadLetter(t.Context(), "export", m, c.cause); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

@@ -115,7 +115,7 @@ func TestReplicasAreRaisedWhileProcessRuns(t *testing.T) {
 	}
 }
 
-// The same for the quota bucket, in a process that may not create it.
+// After the number of replicas is raised, a process that may not create the quota bucket continues to use it without a restart.
 func TestQuotaIsReadAfterReplicasAreRaised(t *testing.T) {
 	t.Parallel()
 	o := bustest.Options(bustest.Start(t, server.Options{}))
@@ -182,7 +182,7 @@ func TestQuotaBucketSurvivesRestartOfCluster(t *testing.T) {
 }
 
 // A client leaves a node in lame duck mode at once. If it stayed until the node closes the connection, a message could be lost
-// with it, and would be redelivered only after AckWait.
+// with the connection, and would be redelivered only after AckWait.
 func TestClientLeavesNodeInLameDuckMode(t *testing.T) {
 	t.Parallel()
 	nodes := bustest.Nodes(t)

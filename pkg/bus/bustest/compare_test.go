@@ -54,13 +54,13 @@ func TestDifferencesAreNamed(t *testing.T) {
 	same := func() {
 		t.Helper()
 		for _, name := range topology.StreamNames(true) {
-			if differs := topology.StreamDiffers(stream(name), config); differs != nil {
-				t.Errorf("%s %q", name, differs)
+			if differences := topology.StreamDifferences(stream(name), config); differences != nil {
+				t.Errorf("%s %q", name, differences)
 			}
 		}
 		for _, d := range topology.Durables() {
-			if differs := d.Differs(consumer(d)); differs != nil {
-				t.Errorf("%s %q", d.Name, differs)
+			if differences := d.Differences(consumer(d)); differences != nil {
+				t.Errorf("%s %q", d.Name, differences)
 			}
 		}
 	}
@@ -76,8 +76,8 @@ func TestDifferencesAreNamed(t *testing.T) {
 	} {
 		cfg := stream("TIEBACK_EVENT")
 		change(&cfg)
-		if differs := topology.StreamDiffers(cfg, config); len(differs) != 1 || !strings.HasPrefix(differs[0], says) {
-			t.Errorf("%q, want one difference: %q", differs, says)
+		if differences := topology.StreamDifferences(cfg, config); len(differences) != 1 || !strings.HasPrefix(differences[0], says) {
+			t.Errorf("%q, want one difference: %q", differences, says)
 		}
 	}
 	state := stream("KV_tieback-state")
@@ -87,20 +87,20 @@ func TestDifferencesAreNamed(t *testing.T) {
 	if _, err := js.UpdateStream(t.Context(), wrong); err != nil {
 		t.Fatal(err)
 	}
-	if differs := topology.StreamDiffers(stream("KV_tieback-state"), config); len(differs) != 2 || !strings.HasPrefix(differs[1], "has max_msgs_per_subject 5") {
-		t.Errorf("the bucket %q", differs)
+	if differences := topology.StreamDifferences(stream("KV_tieback-state"), config); len(differences) != 2 || !strings.HasPrefix(differences[1], "has max_msgs_per_subject 5") {
+		t.Errorf("the bucket %q", differences)
 	}
-	if differs := topology.StreamDiffers(state, topology.Config{Replicas: 3}); !slices.Contains(differs, "has 1 replicas, TIEBACK_NATS_REPLICAS says 3") {
-		t.Errorf("the bucket %q", differs)
+	if differences := topology.StreamDifferences(state, topology.Config{Replicas: 3}); !slices.Contains(differences, "has 1 replicas, TIEBACK_NATS_REPLICAS says 3") {
+		t.Errorf("the bucket %q", differences)
 	}
 	d := topology.Durables()[1]
 	cfg := consumer(d)
-	cfg.MaxDeliver, cfg.AckWait = 3, time.Minute // which each service sets
+	cfg.MaxDeliver, cfg.AckWait = 3, time.Minute // AckWait does not count: each service sets its own
 	if _, err := js.UpdateConsumer(t.Context(), d.Kind.Stream(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	if differs := d.Differs(consumer(d)); !slices.Equal(differs, []string{"has max_deliver 3, should have none"}) {
-		t.Errorf("%s %q", d.Name, differs)
+	if differences := d.Differences(consumer(d)); !slices.Equal(differences, []string{"has max_deliver 3, should have none"}) {
+		t.Errorf("%s %q", d.Name, differences)
 	}
 	setUp()
 	same()

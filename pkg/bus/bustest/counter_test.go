@@ -23,7 +23,7 @@ func storeDeadLetter(t testing.TB, b *bus.Bus, n int64, ours bool) {
 		cause = errors.New("a mistake")
 	}
 	m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, n), Stream: bus.Event.Stream(), Sequence: uint64(n), Data: []byte("x")}
-	m.Raw = m.Subject.String()
+	m.RawSubject = m.Subject.String()
 	if err := b.DeadLetter(t.Context(), "export", m, cause); err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,8 @@ func TestHangingBacklogDoesNotDelayOthers(t *testing.T) {
 	}, func() bool { return s.has(2, 20) })
 }
 
-// A message that was released because the queue was full is not Redelivered when it comes again, and no attempt is counted.
+// A message that was released because the queue was full does not have Redelivered set when it comes again, and no attempt is
+// counted.
 func TestReleasedMessageIsNotRedelivered(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
@@ -114,7 +115,8 @@ func TestReleasedMessageIsNotRedelivered(t *testing.T) {
 	}
 }
 
-// createConsumer creates the consumer before there are messages: a message that is older than its consumer is Redelivered.
+// createConsumer creates the consumer before there are messages: a message that is older than its consumer has Redelivered
+// set.
 func createConsumer(t *testing.T, b *bus.Bus) {
 	t.Helper()
 	_, err := b.JetStream().CreateConsumer(t.Context(), bus.Delivery.Stream(), jetstream.ConsumerConfig{
@@ -126,7 +128,7 @@ func createConsumer(t *testing.T, b *bus.Bus) {
 }
 
 // If a consumer was lost, its messages may have been processed before. Those for which Done returns true are not handled, and
-// the others are Redelivered, without a stored attempt for each.
+// the others have Redelivered set, without a stored attempt for each.
 func TestLostConsumer(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
@@ -174,7 +176,8 @@ func storedAttempts(t *testing.T, b *bus.Bus) int {
 	return n
 }
 
-// While a company's rate limit is used up, its messages are not attempted one by one, and another company's are processed.
+// While a company's rate limit is used up, its messages are not attempted one by one, and another company's messages are
+// processed.
 func TestThrottledCompanyIsPaused(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)
@@ -205,12 +208,12 @@ func TestThrottledCompanyIsPaused(t *testing.T) {
 			return fault.Wait(left, errors.New("the rate limit is used up"))
 		},
 	}, func() bool { return s.has(1, 200) && s.has(2, 200) })
-	if early > 8 { // those that were running when the limit was reached
+	if early > 8 { // the messages that were running when the limit was reached may come early
 		t.Errorf("%d messages were attempted while the limit was used up, want at most half of the concurrency of 16", early)
 	}
 }
 
-// Throttled companies fill the queue and run nothing. A company whose messages are behind theirs is served at once.
+// Throttled companies fill the queue and run nothing. A company whose messages are behind those messages is served at once.
 func TestThrottledCompaniesDoNotDelayOthers(t *testing.T) {
 	t.Parallel()
 	b := bustest.Connect(t)

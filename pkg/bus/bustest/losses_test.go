@@ -76,7 +76,7 @@ func TestLossIsDetected(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		stream  string
-		crashed bool // the broker detects the damage when it starts; otherwise only a read detects it
+		crashed bool // the broker detects the damage when it starts; false: only a read detects it
 	}{{deadStream, true}, {deadStream, false}, {deliveries, true}, {deliveries, false}, {stateStream, true}} {
 		t.Run(fmt.Sprintf("%s/crashed=%v", c.stream, c.crashed), func(t *testing.T) {
 			t.Parallel()

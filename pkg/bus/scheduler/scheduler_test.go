@@ -194,7 +194,7 @@ func TestReleasedMessagesAreRedeliveredWithinSeconds(t *testing.T) {
 	}
 }
 
-// The messages of many hanging companies are redelivered no faster in total than those of one.
+// The messages of many hanging companies are redelivered no faster in total than the messages of one hanging company.
 func TestHangingCompaniesShareTheRedeliveryRate(t *testing.T) {
 	f := newFixture(t, 256, 100*minShare)
 	f.limits.Bytes = 1 << 30
@@ -265,7 +265,7 @@ func TestThrottleHalvesTheConcurrency(t *testing.T) {
 func TestQueueIsLimitedInBytes(t *testing.T) {
 	f := newFixture(t, 4, 4096)
 	f.limits.Bytes = 100
-	if queued, _ := f.add(1, 50); queued != 5 { // of 10 bytes
+	if queued, _ := f.add(1, 50); queued != 5 { // each has 10 bytes
 		t.Errorf("queued %d, want half of 100 bytes", queued)
 	}
 	if queued, _ := f.add(2, 50); queued < 1 {

@@ -12,7 +12,7 @@ import (
 )
 
 // StreamNames returns the names of all streams, including those of the buckets. The stream of Procore's rate limits is
-// included if shared: an embedded broker has none, as a single process has the limits to itself.
+// included if shared: an embedded broker has none, because a single process shares the limits with no other.
 func StreamNames(shared bool) []string {
 	var names []string
 	for _, s := range Streams(Config{}) {
@@ -23,9 +23,9 @@ func StreamNames(shared bool) []string {
 	return names
 }
 
-// StreamDiffers describes what bus.SetUp with the same settings would change in a stream's configuration; nil: nothing.
+// StreamDifferences describes what bus.SetUp with the same settings would change in a stream's configuration; nil: nothing.
 // SetUp changes nothing that a newer version has configured.
-func StreamDiffers(has jetstream.StreamConfig, c Config) []string {
+func StreamDifferences(has jetstream.StreamConfig, c Config) []string {
 	all := Streams(c)
 	i := slices.IndexFunc(all, func(s Stream) bool { return s.Name == has.Name })
 	switch {
@@ -35,20 +35,20 @@ func StreamDiffers(has jetstream.StreamConfig, c Config) []string {
 		return nil
 	}
 	want := all[i].For(has.Replicas)
-	var differs []string
+	var differences []string
 	if has.Replicas < want.Replicas {
-		differs = []string{fmt.Sprintf("has %d replicas, TIEBACK_NATS_REPLICAS says %d", has.Replicas, want.Replicas)}
+		differences = []string{fmt.Sprintf("has %d replicas, TIEBACK_NATS_REPLICAS says %d", has.Replicas, want.Replicas)}
 	}
-	differs = append(differs, compare(fields(want), fields(has), "num_replicas")...)
-	return append(differs, versionDiffers(has.Metadata)...)
+	differences = append(differences, compare(fields(want), fields(has), "num_replicas")...)
+	return append(differences, versionDifferences(has.Metadata)...)
 }
 
-// Differs is StreamDiffers for a consumer. It ignores ack_wait, which services set as they need it.
-func (d Durable) Differs(has jetstream.ConsumerConfig) []string {
+// Differences is StreamDifferences for a consumer. It ignores ack_wait, which services set as they need it.
+func (d Durable) Differences(has jetstream.ConsumerConfig) []string {
 	if IsNewer(has.Metadata) {
 		return nil
 	}
-	return append(compare(fields(d.Config(has.AckWait)), fields(has), "name", "num_replicas"), versionDiffers(has.Metadata)...)
+	return append(compare(fields(d.Config(has.AckWait)), fields(has), "name", "num_replicas"), versionDifferences(has.Metadata)...)
 }
 
 // defaulted are settings for which the broker has defaults.
@@ -56,7 +56,7 @@ var defaulted = []string{"duplicate_window", "max_waiting"}
 
 // compare describes the differences of two configurations. It skips the ignored settings, and the metadata, because the
 // broker adds its own.
-func compare(want, has map[string]any, ignored ...string) (differs []string) {
+func compare(want, has map[string]any, ignored ...string) (differences []string) {
 	ignored = append(ignored, "metadata")
 	for name := range has {
 		if _, ok := want[name]; !ok {
@@ -67,15 +67,15 @@ func compare(want, has map[string]any, ignored ...string) (differs []string) {
 		switch {
 		case slices.Contains(ignored, name), reflect.DeepEqual(value, has[name]), isUnset(value) && (isUnset(has[name]) || slices.Contains(defaulted, name)):
 		case isUnset(has[name]):
-			differs = append(differs, fmt.Sprintf("has no %s, should have %v", name, value))
+			differences = append(differences, fmt.Sprintf("has no %s, should have %v", name, value))
 		case isUnset(value):
-			differs = append(differs, fmt.Sprintf("has %s %v, should have none", name, has[name]))
+			differences = append(differences, fmt.Sprintf("has %s %v, should have none", name, has[name]))
 		default:
-			differs = append(differs, fmt.Sprintf("has %s %v, should have %v", name, has[name], value))
+			differences = append(differences, fmt.Sprintf("has %s %v, should have %v", name, has[name], value))
 		}
 	}
-	slices.Sort(differs)
-	return differs
+	slices.Sort(differences)
+	return differences
 }
 
 // isUnset reports whether a setting is not set; the broker writes some unset values as -1.
@@ -91,7 +91,7 @@ func isUnset(v any) bool {
 	return reflect.ValueOf(v).IsZero()
 }
 
-func versionDiffers(has map[string]string) []string {
+func versionDifferences(has map[string]string) []string {
 	if has[versionKey] == metadata()[versionKey] {
 		return nil
 	}

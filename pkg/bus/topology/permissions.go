@@ -35,17 +35,17 @@ import (
 // Only the provisioner may create, change or delete a stream, a bucket or a consumer. Scans therefore use direct gets and
 // no consumers: a service could choose a consumer's deliver subject freely, and so make a message act as a command.
 type user struct {
-	name       string
-	writes     []string // subjects
-	lookups    []string // subjects of which it reads the newest message
-	reads      []Kind   // whole streams, and the state of their consumers
-	keys       []string // keys of the state bucket that it writes
-	readsState bool     // all keys of the state bucket
-	procore    bool     // calls Procore, and shares its rate limits with other services
-	losses     bool     // reads the streams' watermarks
-	watermarks bool     // writes them, too
-	inspects   bool     // lists streams and consumers
-	provisions bool
+	name             string
+	writes           []string // subjects
+	lookups          []string // subjects of which it reads the newest message
+	reads            []Kind   // whole streams, and the state of their consumers
+	keys             []string // keys of the state bucket that it writes
+	readsState       bool     // all keys of the state bucket
+	procore          bool     // calls Procore, and shares its rate limits with other services
+	readsWatermarks  bool     // of all streams
+	writesWatermarks bool     // of all streams
+	inspects         bool     // lists streams and consumers
+	provisions       bool
 }
 
 // users returns the users of all services.
@@ -69,15 +69,15 @@ func users() []user {
 			name: "sweep", writes: []string{"tb.delivery.>", "tb.outcome._._.*.*.swept"}, reads: Kinds,
 			readsState: true, keys: []string{swept}, procore: true,
 		},
-		user{name: "lag-exporter", reads: Kinds, losses: true, watermarks: true},
+		user{name: "lag-exporter", reads: Kinds, readsWatermarks: true, writesWatermarks: true},
 		user{
 			// Its event and outcome subjects must have a run: it may publish replays and the sweep's outcomes, but no first run.
 			name: "console", writes: []string{"tb.resolution.>", "tb.delivery.>", "tb.event.*.*.*.*.*", "tb.outcome.*.*.*.*.*"}, reads: Kinds,
-			readsState: true, keys: []string{"link.>", swept, "pauses", "retries"}, procore: true, losses: true,
+			readsState: true, keys: []string{"link.>", swept, "pauses", "retries"}, procore: true, readsWatermarks: true,
 		},
 		user{
 			name: "tieback", writes: []string{"tb.resolution.>", "tb.delivery.>", "tb.event.>", "tb.outcome.>"}, reads: Kinds,
-			readsState: true, keys: []string{"link.>", swept}, procore: true, inspects: true, losses: true, watermarks: true,
+			readsState: true, keys: []string{"link.>", swept}, procore: true, inspects: true, readsWatermarks: true, writesWatermarks: true,
 		},
 		user{name: "provisioner", provisions: true},
 	)
@@ -188,11 +188,11 @@ func (u user) addBuckets(g *grants) {
 	for _, key := range u.keys {
 		g.addPublish(State.Subject(key))
 	}
-	if u.losses {
+	if u.readsWatermarks {
 		g.addAPI("STREAM.INFO." + Seen.Stream())
 		g.addRead(Seen.Stream())
 	}
-	if u.watermarks {
+	if u.writesWatermarks {
 		g.addPublish(Seen.Subject(">"))
 	}
 	if u.procore {

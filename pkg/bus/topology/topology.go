@@ -145,8 +145,8 @@ const (
 	quotaMost      = 32 << 20
 )
 
-// QuotaStream returns the stream of the bucket Quota. Its size is bounded, as each service that calls Procore may write all
-// keys.
+// QuotaStream returns the stream of the bucket Quota. Its size is bounded, because each service that calls Procore may write
+// all keys.
 func QuotaStream(c Config) Stream {
 	return Stream{LeaderReads: true, Volatile: true, StreamConfig: jetstream.StreamConfig{
 		Name: Quota.Stream(), Description: "Procore's rate limits as Tieback's processes know them", Subjects: []string{Quota.Subject(">")},

@@ -134,7 +134,7 @@ func decode(history []byte, company, request int64) ([]message, error) {
 // stored returns a message as package bus returns those of the stream.
 func (m message) stored() bus.Message {
 	s := bus.For(m.kind, m.typ, m.company, m.request).WithRun(m.run)
-	return bus.Message{Subject: s, Raw: s.String(), Data: m.data, Attempt: 1, Stored: m.at, Stream: m.kind.Stream(), Sequence: m.sequence}
+	return bus.Message{Subject: s, RawSubject: s.String(), Data: m.data, Attempt: 1, Stored: m.at, Stream: m.kind.Stream(), Sequence: m.sequence}
 }
 
 func storedAll(all []message) []bus.Message {

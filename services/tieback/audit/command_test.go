@@ -107,7 +107,7 @@ func TestAuditIsIncompleteAfterALoss(t *testing.T) {
 			b, leave := commandtest.Embedded(t)
 			for n := range int64(106) {
 				m := bus.Message{Subject: bus.For(bus.Event, "create_vendor", 7, n+1), Stream: bus.Event.Stream(), Sequence: uint64(n + 1), Data: []byte("x")} //nolint:gosec // a count
-				m.Raw = m.Subject.String()
+				m.RawSubject = m.Subject.String()
 				if err := b.DeadLetter(t.Context(), "export", m, errors.New("a mistake")); err != nil {
 					t.Fatal(err)
 				}

@@ -43,7 +43,7 @@ func deadLettered(t *testing.T) {
 		t.Fatal(err)
 	}
 	cause := fault.New(fault.Permanent, errors.New("line one\x1b[2J\nline two\u202e"))
-	if err := b.DeadLetter(t.Context(), "export", bus.Message{Subject: s, Raw: s.String(), Data: data, Stream: "TIEBACK_EVENT", Sequence: 1}, cause); err != nil {
+	if err := b.DeadLetter(t.Context(), "export", bus.Message{Subject: s, RawSubject: s.String(), Data: data, Stream: "TIEBACK_EVENT", Sequence: 1}, cause); err != nil {
 		t.Fatal(err)
 	}
 }

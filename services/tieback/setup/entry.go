@@ -207,7 +207,7 @@ func (w *work) writeHashes() error {
 	if len(w.tokens) > 0 {
 		all[w.id()] = w.hashes()
 	}
-	if err := company.WriteWebhooks(w.Webhooks, all); err != nil {
+	if err := company.WriteWebhookTokenHashes(w.Webhooks, all); err != nil {
 		return fmt.Errorf("webhook hashes: %w", err)
 	}
 	return nil

@@ -30,7 +30,7 @@ Exit code 0: written. 1: it could not be written. 2: a mistake in the settings o
 			if p.Settings.Webhooks == "" {
 				return errors.New("TIEBACK_WEBHOOKS is not set")
 			}
-			if err := company.WriteWebhooks(p.Settings.Webhooks, p.Companies.Webhooks()); err != nil {
+			if err := company.WriteWebhookTokenHashes(p.Settings.Webhooks, p.Companies.WebhookTokenHashes()); err != nil {
 				return failed(cmd, err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: %d companies\n", p.Settings.Webhooks, len(p.Companies))

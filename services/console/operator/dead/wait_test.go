@@ -38,7 +38,7 @@ func TestAReplayGivenUpAgainIsNotReportedAsClosed(t *testing.T) {
 	for n := range int64(40) {
 		run := fmt.Sprint(n + 1)
 		s := bus.For(bus.Event, "create_vendor", 7, n+1).WithRun(run)
-		m := bus.Message{Subject: s, Raw: s.String(), Stream: bus.Event.Stream(), Sequence: uint64(n + 1), Data: []byte("x")}
+		m := bus.Message{Subject: s, RawSubject: s.String(), Stream: bus.Event.Stream(), Sequence: uint64(n + 1), Data: []byte("x")}
 		if err := b.DeadLetter(t.Context(), "export", m, fault.New(fault.Transient, errors.New("the ERP is down"))); err != nil {
 			t.Fatal(err)
 		}
@@ -46,7 +46,7 @@ func TestAReplayGivenUpAgainIsNotReportedAsClosed(t *testing.T) {
 		if _, err := b.JetStream().Publish(t.Context(), s.String(), closed); err != nil {
 			t.Fatal(err)
 		}
-		replays = append(replays, &tiebackv1.Resolution{DeadLetter: uint64(n + 1), Subject: m.Raw})
+		replays = append(replays, &tiebackv1.Resolution{DeadLetter: uint64(n + 1), Subject: m.RawSubject})
 	}
 	ended := 0
 	err = watch.Wait(t.Context(), replays, func(e dead.End) {

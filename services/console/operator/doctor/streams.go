@@ -44,8 +44,8 @@ func (d *Doctor) checkStreams(ctx context.Context, r *findings, b *bus.Bus) {
 func (d *Doctor) checkStream(r *findings, info *jetstream.StreamInfo) bool {
 	const check, nodes = "streams", "check that all nodes of the broker run, and reach each other"
 	name, before := info.Config.Name, len(r.all)
-	if differs := topology.StreamDiffers(info.Config, topology.Config{Replicas: d.Settings.Replicas}); len(differs) > 0 {
-		r.warn(check, "run the provisioner of this version, or restart a service", "%s %s", name, strings.Join(differs, "; "))
+	if differences := topology.StreamDifferences(info.Config, topology.Config{Replicas: d.Settings.Replicas}); len(differences) > 0 {
+		r.warn(check, "run the provisioner of this version, or restart a service", "%s %s", name, strings.Join(differences, "; "))
 	}
 	if info.Cluster != nil && info.Cluster.Leader == "" {
 		r.problem(check, "check the broker's nodes: more than half must run", "%s has no leader", name)
@@ -86,14 +86,14 @@ func (d *Doctor) checkConsumers(ctx context.Context, r *findings, b *bus.Bus) {
 	var idle []request.Queue
 	queues, unread := request.Queues(ctx, b)
 	for _, q := range queues {
-		differs := q.Differs(q.Config)
+		differences := q.Differences(q.Config)
 		switch err := unread[q.Name]; {
 		case err != nil:
 			r.problem(check, "check the broker", "%s: %v", q.Name, err)
 		case !q.Exists:
 			r.warn(check, "start the service "+q.Name, "%s has never run here: it has no consumer on %s", q.Name, q.Kind.Stream())
-		case len(differs) > 0:
-			r.warn(check, "run the provisioner of this version, or restart the service", "%s %s", q.Name, strings.Join(differs, "; "))
+		case len(differences) > 0:
+			r.warn(check, "run the provisioner of this version, or restart the service", "%s %s", q.Name, strings.Join(differences, "; "))
 		case q.Pulls == 0:
 			idle = append(idle, q)
 		default:

@@ -29,7 +29,7 @@ func message(t *testing.T, seconds float64, seq uint64, k bus.Kind, run string, 
 		eventType = "" // not known yet
 	}
 	s := bus.For(k, eventType, 7, 12).WithRun(run)
-	return bus.Message{Subject: s, Raw: s.String(), Data: data, Stored: clicked.Add(time.Duration(seconds * float64(time.Second))), Stream: k.Stream(), Sequence: seq}
+	return bus.Message{Subject: s, RawSubject: s.String(), Data: data, Stored: clicked.Add(time.Duration(seconds * float64(time.Second))), Stream: k.Stream(), Sequence: seq}
 }
 
 func closeOuts(statuses ...tiebackv1.Status) *tiebackv1.Outcome {
@@ -55,8 +55,8 @@ func TestVerdicts(t *testing.T) {
 	expired.Expired, expired.DeadLettered = true, true
 	late := closeOuts(success)
 	late.CloseOuts[0].KeptStatus = "failed"
-	letter := message(t, 2, 42, bus.Dead, "", &tiebackv1.DeadLetter{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", Stage: "export", Attempts: 12, Cause: tiebackv1.Cause_CAUSE_ERP, Subject: event.Raw})
-	unread := message(t, 2, 42, bus.Dead, "", &tiebackv1.DeadLetter{CompanyId: 7, ErpRequestId: 12, Stage: "fetcher", Attempts: 3, Cause: tiebackv1.Cause_CAUSE_PROCORE, Subject: delivery.Raw})
+	letter := message(t, 2, 42, bus.Dead, "", &tiebackv1.DeadLetter{CompanyId: 7, ErpRequestId: 12, Type: "create_vendor", Stage: "export", Attempts: 12, Cause: tiebackv1.Cause_CAUSE_ERP, Subject: event.RawSubject})
+	unread := message(t, 2, 42, bus.Dead, "", &tiebackv1.DeadLetter{CompanyId: 7, ErpRequestId: 12, Stage: "fetcher", Attempts: 3, Cause: tiebackv1.Cause_CAUSE_PROCORE, Subject: delivery.RawSubject})
 	discarded := message(t, 3, 1, bus.Resolution, "42", &tiebackv1.Resolution{CompanyId: 7, ErpRequestId: 12, DeadLetter: 42, Action: tiebackv1.Action_ACTION_DISCARDED, Who: "ann@office", Reason: "made by hand"})
 	open := []procore.Detail{{ID: 1, Request: 12, Status: "in_progress"}}
 	for _, c := range []struct {

@@ -89,7 +89,7 @@ func TestRunningProcessIsAsked(t *testing.T) {
 		if err := b.PublishOnce(t.Context(), s, e); err != nil {
 			t.Fatal(err)
 		}
-		m := bus.Message{Subject: s, Raw: s.String(), Stream: bus.Event.Stream(), Sequence: uint64(seq + 1)} //nolint:gosec // 1 or 2
+		m := bus.Message{Subject: s, RawSubject: s.String(), Stream: bus.Event.Stream(), Sequence: uint64(seq + 1)} //nolint:gosec // 1 or 2
 		if err := b.DeadLetter(t.Context(), "export", m, fault.New(fault.Permanent, errors.New("no"))); err != nil {
 			t.Fatal(err)
 		}
