@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -71,6 +72,14 @@ func (cl *cluster) environment(s *service, ingest string) (env []string, err err
 	if err != nil {
 		return nil, err
 	}
+	console, err := cl.ports.take()
+	if err != nil {
+		return nil, err
+	}
+	access, err := cl.access()
+	if err != nil {
+		return nil, err
+	}
 	topology := "create"
 	if cl.programs.old == nil { // as in production; an older version may lack the setting
 		topology = "managed"
@@ -81,6 +90,7 @@ func (cl *cluster) environment(s *service, ingest string) (env []string, err err
 		"TIEBACK_NATS_URL=" + strings.Join(urls, ","), "TIEBACK_NATS_REPLICAS=" + strconv.Itoa(len(cl.nodes)),
 		"TIEBACK_PROCORE_API_URL=http://" + procore.addr, "TIEBACK_PROCORE_LOGIN_URL=http://" + procore.addr,
 		"TIEBACK_COMPANIES=" + companies, "TIEBACK_WEBHOOKS=" + cl.webhooks(), "TIEBACK_INGEST_ADDR=" + ingest, "TIEBACK_ADMIN_ADDR=" + s.admin, "GOMAXPROCS=2",
+		"TIEBACK_CONSOLE_ADDR=" + console, "TIEBACK_CONSOLE_ACCESS=" + access,
 		"TIEBACK_SWEEP_EVERY=5s", // five minutes, at this speed
 	}, nil
 }
@@ -130,6 +140,13 @@ func (cl *cluster) companies(s *service) (string, error) {
 	}
 	path := filepath.Join(cl.dir, "companies-"+s.name+".yaml")
 	return path, errors.Join(os.WriteFile(path, []byte(b.String()), 0o600), company.WriteWebhookTokenHashes(cl.webhooks(), hashes))
+}
+
+// access writes the console's access file, with a token that nobody knows, and returns its path.
+func (cl *cluster) access() (string, error) {
+	path := filepath.Join(cl.dir, "access.yaml")
+	text := fmt.Sprintf("tokens: [{name: chaos, token_sha256: [%x], role: viewer, companies: all}]\n", tokenhash.Of(rand.Text()))
+	return path, os.WriteFile(path, []byte(text), 0o600)
 }
 
 // webhooks is the file that ingest reads.
