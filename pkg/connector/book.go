@@ -29,7 +29,9 @@ type RequestRef struct {
 //	the answer was lost             looked up by key, then sent again with the same key, once
 //	booked by an earlier request    changed in place; or adopted, if it can't be changed and has the same content
 //	  and deleted in the ERP since  booked again in its next generation
-//	booked by a later request       refused, and by one whose order is unknown (see order.Key)
+//	booked by a later request, or   refused
+//	  by one of unknown order, see
+//	  order.Key
 //
 // Besides the ERP's own permanent errors, Book returns one for a malformed record, a record that the ERP does not
 // take, and a request that a newer one has superseded.
@@ -139,7 +141,7 @@ func (w *booking) rebook(ctx context.Context, b *tiebackv1.Booking, bookedBy ord
 }
 
 // gone reports whether a booking was removed from the ERP. An ERP that does not report states is assumed to
-// have it.
+// have the booking.
 func (e *ERP) gone(ctx context.Context, entity tiebackv1.Entity, originID string) (bool, error) {
 	if _, can, err := e.can(ctx, entity); err != nil || !can.GetState() {
 		return false, err
@@ -148,8 +150,8 @@ func (e *ERP) gone(ctx context.Context, entity tiebackv1.Entity, originID string
 	return state == tiebackv1.RecordState_RECORD_STATE_DELETED || state == tiebackv1.RecordState_RECORD_STATE_UNKNOWN, err
 }
 
-// adopt returns the booking of a record that can't be changed, if there is nothing to change: Procore refused
-// one of its marks, and the user exports it again.
+// adopt returns the booking of a record that can't be changed, if the content is the same. This happens if
+// Procore refused one of its marks and the user exports it again.
 func (w *booking) adopt(ctx context.Context, refusal error) (*tiebackv1.Booking, error) {
 	if fault.ClassOf(refusal) != fault.Permanent {
 		return nil, refusal
@@ -241,7 +243,7 @@ func (e *ERP) Booked(ctx context.Context, entity tiebackv1.Entity, procoreID int
 }
 
 // find returns the booking of a key, or nil if it was never booked. The booking of a key never changes, so
-// the driver is asked once. A large event that is throttled repeatedly makes progress each time.
+// it is cached. This lets a large event that is throttled again and again get further each time.
 func (e *ERP) find(ctx context.Context, key string, entity tiebackv1.Entity) (*tiebackv1.Booking, error) {
 	if b := e.recent.get(key); b != nil {
 		return b, nil
@@ -252,8 +254,8 @@ func (e *ERP) find(ctx context.Context, key string, entity tiebackv1.Entity) (*t
 }
 
 // newerRequest begins the refusal of a request that another one precludes: one that is newer, or one whose order is
-// unknown. The accountant needs not know which; the advice is the same.
-const newerRequest = "A newer request, or another one of the same second,"
+// unknown. The accountant need not know which; the advice is the same.
+const newerRequest = "A newer request, or one made in the same second,"
 
 func superseded(r *tiebackv1.Record) error {
 	return fault.Permanentf("%s has already changed %s in your ERP system, so this request was not processed. If it is not up to date there, export it again.", newerRequest, Describe(r))

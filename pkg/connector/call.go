@@ -25,8 +25,8 @@ var tracer = otel.Tracer("github.com/tieback/tieback/pkg/connector")
 // unlimited is the number of concurrent calls to an ERP without a limit.
 const unlimited = 1024
 
-// How a call is retried, by the class of its error. The event is retried later in any case; this only avoids that for
-// a short interruption.
+// How a call is retried, by the class of its error. After a temporary error the event is retried later anyway;
+// these retries only make that unnecessary after a short interruption.
 //
 //	permanent  never
 //	throttled  not here: the event is retried after the time given, and occupies no worker until then
@@ -127,7 +127,7 @@ func (e *ERP) Trouble(now time.Time, silent time.Duration) (trouble.Trouble, boo
 	return e.trouble.Now(e.Company, fault.FromERP, now, silent)
 }
 
-// classify makes an unclassified error of a write ambiguous: it is not known whether the write happened.
+// classify makes an unclassified error of a write ambiguous, because the write may have happened.
 func classify(err error, k callKind) error {
 	var known *fault.Error
 	if err == nil || k != writeCall || errors.As(err, &known) {

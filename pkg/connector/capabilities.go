@@ -54,8 +54,8 @@ func (e *ERP) Capabilities(ctx context.Context) (*tiebackv1.CapabilitiesResponse
 	return e.refreshCapabilities(ctx)
 }
 
-// refreshCapabilities asks the driver. If it fails, the previous answer stays in use: the call that follows
-// will show the error.
+// refreshCapabilities asks the driver. If it fails, the previous answer stays in use, because the call that
+// follows will show the error.
 func (e *ERP) refreshCapabilities(ctx context.Context) (*tiebackv1.CapabilitiesResponse, error) {
 	caps, err := call(ctx, e, "capabilities", capabilitiesCall, &tiebackv1.CapabilitiesRequest{CompanyId: e.Company}, e.driver.Capabilities)
 	old := e.caps.last.Load()

@@ -1,9 +1,9 @@
-// Package connector is the contract between Tieback and an ERP: a portable type that Tieback calls, and the
-// Driver that an integrator implements.
+// Package connector is the contract between Tieback and an ERP: the type ERP, which Tieback calls and which is the
+// same for every ERP, and the Driver, which an integrator implements for one ERP.
 //
-// The portable type validates records, makes keys, looks bookings up after an ambiguous answer, retries calls
-// by error class, limits, measures and logs them. A driver only translates the calls for its ERP: it never
-// retries, sleeps or logs. README.md is the guide for integrators.
+// The type ERP validates records, makes keys, looks bookings up after an ambiguous answer, retries calls by error
+// class, and limits, measures and logs them. A driver only translates the calls for its ERP. It never retries,
+// sleeps or logs. README.md is the guide for integrators.
 package connector
 
 import (
@@ -48,8 +48,8 @@ func Key(company int64, entity tiebackv1.Entity, procoreID int64, generation ord
 	return fmt.Sprintf("%d/%d/%d/%s", company, entity, procoreID, cmp.Or(generation, "0"))
 }
 
-// Superseded reports whether a driver must refuse a Put that changes a record, or a Remove: a newer request, or
-// another one of the same second, wrote the record. latest is the highest OrderLatest of the requests that wrote it; the
+// Superseded reports whether a driver must refuse a Put that changes a record, or a Remove, because a newer request, or
+// one made in the same second, wrote the record. latest is the highest OrderLatest of the requests that wrote it; the
 // driver stores it with the record, and checks and changes it in the transaction of the write.
 func Superseded(latest string, q interface {
 	GetOrder() string

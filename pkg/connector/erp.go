@@ -28,8 +28,8 @@ type Config struct {
 	Metrics     *Metrics    // nil: none
 }
 
-// ERP is the portable type for one company's connector. Its methods may be called concurrently. Their errors
-// are classed.
+// ERP is the ERP of one company, as Tieback calls it. Its methods may be called concurrently. Their errors are
+// classed.
 type ERP struct {
 	Config
 	driver  Driver
@@ -101,8 +101,8 @@ func (e *ERP) Remove(ctx context.Context, request order.Key, entity tiebackv1.En
 	return err
 }
 
-// NextGeneration starts a record's next generation, before the unlink or reset is reported to Procore: a
-// later export makes a new booking, an earlier one is refused.
+// NextGeneration starts a record's next generation: a later export makes a new booking, and an earlier one is
+// refused. Call it before the unlink or reset is reported to Procore.
 func (e *ERP) NextGeneration(ctx context.Context, request order.Key, entity tiebackv1.Entity, procoreID int64) error {
 	return e.Generations.NextGeneration(ctx, e.Company, entity.String(), procoreID, request)
 }

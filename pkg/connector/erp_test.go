@@ -363,7 +363,7 @@ func TestOlderRequestIsRefused(t *testing.T) {
 		b, l, e := world()
 		_ = l.NextGeneration(t.Context(), 7, "", 35, by(5))
 		_, err := e.Book(t.Context(), RequestRef{Order: by(4)}, acme())
-		refused(t, err, "of the same second, has already unlinked or reset")
+		refused(t, err, "made in the same second, has already unlinked or reset")
 		if len(b.calls) > 0 {
 			t.Error(b.calls)
 		}
@@ -372,7 +372,7 @@ func TestOlderRequestIsRefused(t *testing.T) {
 		b, _, e := world()
 		book(t, e, RequestRef{Order: by(5)}, named("New"))
 		_, err := e.Book(t.Context(), RequestRef{Order: by(4)}, named("Old"))
-		refused(t, err, "of the same second, has already changed")
+		refused(t, err, "made in the same second, has already changed")
 		if b.names["V-1"] != "New" {
 			t.Error(b.names)
 		}
@@ -381,7 +381,7 @@ func TestOlderRequestIsRefused(t *testing.T) {
 		b, _, e := world()
 		b.before = once("put", fault.Refused("request", "no"))
 		_, err := e.Book(t.Context(), RequestRef{Order: by(4)}, acme())
-		refused(t, err, "of the same second, has already changed")
+		refused(t, err, "made in the same second, has already changed")
 	})
 	t.Run("unlinked while it was booked", func(t *testing.T) {
 		b, l, e := world()
@@ -423,7 +423,7 @@ func TestUnknownOrderKeepsTheFirst(t *testing.T) {
 			b, _, e := world()
 			book(t, e, RequestRef{Order: c.first}, named("First"))
 			_, err := e.Book(t.Context(), RequestRef{Order: c.second}, named("Second"))
-			refused(t, err, "another one of the same second")
+			refused(t, err, "one made in the same second")
 			if b.names["V-1"] != "First" {
 				t.Error(b.names)
 			}
@@ -433,7 +433,7 @@ func TestUnknownOrderKeepsTheFirst(t *testing.T) {
 			b, l, e := world()
 			_ = l.NextGeneration(t.Context(), 7, "", 35, c.first)
 			_, err := e.Book(t.Context(), RequestRef{Order: c.second}, acme())
-			refused(t, err, "another one of the same second")
+			refused(t, err, "one made in the same second")
 			if len(b.calls) > 0 {
 				t.Error(b.calls)
 			}

@@ -34,8 +34,8 @@ func contentOf(r *tiebackv1.Record) string {
 	return fmt.Sprintf("%x", sha256.Sum256(raw))
 }
 
-// sameContent reports whether a booking was made from the content of r. A code that the ERP assigned comes
-// back with the next export.
+// sameContent reports whether a booking was made from the content of r. The code may
+// differ: if the ERP assigned it, the booking was made without a code, and the next export has it.
 func sameContent(b *tiebackv1.Booking, r *tiebackv1.Record) bool {
 	_, booked, ok := strings.Cut(b.GetStamp(), ":")
 	if !ok || booked == contentOf(r) {

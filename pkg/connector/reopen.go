@@ -15,8 +15,8 @@ import (
 //
 //	calls in flight          complete on the old driver, which is then closed
 //	new calls                use the new driver
-//	the new driver can't be  the old one stays in use; this is logged once, and the next Renew
-//	opened                   tries again
+//	opening fails            the old driver stays in use; this is logged once, and the next Renew
+//	                         tries again
 //
 // Renew starts this and returns. Call it every few seconds, and call Wait after the last time.
 func (s *Shared) Renew(ctx context.Context) {
@@ -79,7 +79,7 @@ func newRenewable(d Driver) *renewable { return &renewable{current: &counted{Dri
 func (r *renewable) acquire() *counted {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.current.calls.Add(1) // with the lock: replace must not wait for calls before the driver is replaced
+	r.current.calls.Add(1) // under the lock: a call is either counted before replace starts to wait, or uses the new driver
 	return r.current
 }
 

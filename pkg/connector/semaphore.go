@@ -12,19 +12,20 @@ type bulkKey struct{}
 func Bulk(ctx context.Context) context.Context { return context.WithValue(ctx, bulkKey{}, true) }
 
 // semaphore limits the concurrent calls to an ERP. Bulk calls leave one slot free, if there is more than one,
-// and wait behind all interactive calls. One of ten waiting calls is a bulk call, so that a sync makes
-// progress under any interactive load.
+// and interactive calls go first. After nine of them have overtaken a waiting bulk call, one bulk call goes
+// first, so that a sync makes progress under any interactive load.
 type semaphore struct {
 	mu      sync.Mutex
 	free    int
 	forBulk int           // how many more bulk calls may start
 	waiting [2][]*waiting // interactive calls, bulk calls
-	clicks  int           // interactive calls that went before waiting bulk calls since the last bulk call
+	// overtook counts the interactive calls that overtook a waiting bulk call since the last bulk call started.
+	overtook int
 }
 
 type waiting struct{ ready chan struct{} }
 
-// fair is the share of waiting bulk calls: one in fair calls is a bulk call.
+// fair is the share of bulk calls: while both kinds wait, one of fair calls is a bulk call.
 const fair = 10
 
 func newSemaphore(n int) *semaphore { return &semaphore{free: n, forBulk: max(1, n-1)} }
@@ -73,13 +74,13 @@ func (s *semaphore) serve() {
 	for s.free > 0 {
 		bulk := len(s.waiting[1]) > 0 && s.forBulk > 0
 		switch {
-		case bulk && (len(s.waiting[0]) == 0 || s.clicks >= fair-1):
+		case bulk && (len(s.waiting[0]) == 0 || s.overtook >= fair-1):
 			s.forBulk--
-			s.clicks = 0
+			s.overtook = 0
 			s.next(&s.waiting[1])
 		case len(s.waiting[0]) > 0:
 			if bulk {
-				s.clicks++
+				s.overtook++
 			}
 			s.next(&s.waiting[0])
 		default:

@@ -56,9 +56,9 @@ func (d Detail) StatusText() string {
 	return fmt.Sprintf("request detail %d is %s in Procore", d.ID, d.Status)
 }
 
-// DetailCalledOff reports whether a request detail with this status must not be processed: it ended without a report, or the
-// status is unknown. It returns false for "".
-func DetailCalledOff(status string) bool {
+// PreventsProcessing reports whether a request detail's status means that its request must not be processed: the detail was called
+// off (see Detail.CalledOff), or the status is unknown. It returns false for "".
+func PreventsProcessing(status string) bool {
 	return status != "" && !slices.Contains([]string{DetailInProgress, DetailSuccess, DetailFailed}, status)
 }
 

@@ -99,7 +99,7 @@ func streamInfo(ctx context.Context, b *bus.Bus, k bus.Kind) (*jetstream.StreamI
 	return s.CachedInfo(), nil
 }
 
-// endOfTime is later than any message: the broker formats times as RFC 3339, which has four-digit years.
+// endOfTime is later than the time of any message: the broker formats times as RFC 3339, whose last year is 9999.
 var endOfTime = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func (c *Counter) read(ctx context.Context, k bus.Kind, p *cursor, now *jetstream.StreamInfo, visit func(bus.Message)) error {
@@ -179,7 +179,7 @@ func (c *Counter) checkReplays(ctx context.Context) error {
 			continue
 		}
 		if r.Cause == "" {
-			d, err := WrittenDeadLetter(ctx, c.bus, id)
+			d, err := ReadWithoutResolutions(ctx, c.bus, id)
 			if errors.Is(err, ErrNoDeadLetter) {
 				delete(c.unconfirmed, id)
 				continue

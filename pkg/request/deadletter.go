@@ -53,7 +53,7 @@ func (d DeadLetter) resolution() *tiebackv1.Resolution {
 	return d.Resolutions[len(d.Resolutions)-1]
 }
 
-// state returns the state that follows from the newest resolution. interrupted reports whether that is a replay whose message
+// state returns the state that follows from the newest resolution. interrupted says that this resolution is a replay whose message
 // was not published.
 func (d DeadLetter) state(interrupted bool) State {
 	switch r := d.resolution(); {
@@ -93,7 +93,7 @@ func ParseDeadLetter(m bus.Message) DeadLetter {
 // Causes are the causes of dead letters, in the order in which commands list them.
 var Causes = []string{"tenant-data", "erp", "procore", "limits", "ours", "unknown"}
 
-// CauseName returns a cause as one of Causes. It is unknown for a dead letter of a version that stored no cause.
+// CauseName returns a cause as one of Causes. It is "unknown" for a dead letter from a version that stored no cause.
 func CauseName(c tiebackv1.Cause) string {
 	if c == tiebackv1.Cause_CAUSE_UNSPECIFIED {
 		return "unknown"

@@ -61,17 +61,16 @@ func AwaitEnd(ctx context.Context, b *bus.Bus, event bus.Message) (End, error) {
 	}
 }
 
-// Expire publishes failed as the outcome of an event whose deadline has passed, unless the event has an outcome, and
-// dead-letters the event. It reports whether the event ended by expiring, through this call or an earlier one. It is
-// idempotent.
+// Expire ends an event whose deadline has passed and that has no outcome: it publishes o, which closes the event as failed, and
+// dead-letters the event. It reports whether the event has expired, through this call or an earlier one. It is idempotent.
 //
 //	the worker is first  the event does not expire
 //	Expire is first      the event is closed as failed and dead-lettered. The worker does not start it again. If the worker
 //	                     is processing it, the worker's outcome is late: its records are still marked, but Procore keeps
 //	                     the status that was reported first
-func Expire(ctx context.Context, b *bus.Bus, event bus.Message, failed *tiebackv1.Outcome, cause error) (bool, error) {
-	failed.DeadLettered, failed.Expired = true, true
-	first, err := b.PublishIfAbsent(ctx, outcomeOf(event), failed)
+func Expire(ctx context.Context, b *bus.Bus, event bus.Message, o *tiebackv1.Outcome, cause error) (bool, error) {
+	o.DeadLettered, o.Expired = true, true
+	first, err := b.PublishIfAbsent(ctx, outcomeOf(event), o)
 	if err != nil {
 		return false, err
 	}

@@ -97,10 +97,10 @@ func DeadLetters(ctx context.Context, b *bus.Bus, f Filter) ([]DeadLetter, error
 	return all, nil
 }
 
-// ReadDeadLetter returns the dead letter with an id, with its message unless that was too large to keep. If there is none, the
-// error is an ErrNoDeadLetter.
+// ReadDeadLetter returns the dead letter with an id, with its message unless the message was too large to keep. If no dead
+// letter has the id, the error is an ErrNoDeadLetter.
 func ReadDeadLetter(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, error) {
-	d, err := WrittenDeadLetter(ctx, b, id)
+	d, err := ReadWithoutResolutions(ctx, b, id)
 	if err != nil {
 		return d, err
 	}
@@ -109,9 +109,9 @@ func ReadDeadLetter(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, err
 	return one[0], err
 }
 
-// WrittenDeadLetter returns the dead letter with an id as it was published, without its resolutions, in StateOpen. Errors are those of
-// ReadDeadLetter.
-func WrittenDeadLetter(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, error) {
+// ReadWithoutResolutions is ReadDeadLetter without reading the resolutions: the dead letter is returned as it was published, in
+// StateOpen.
+func ReadWithoutResolutions(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, error) {
 	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()
 	s, err := b.JetStream().Stream(ctx, bus.Dead.Stream())
@@ -129,13 +129,13 @@ func WrittenDeadLetter(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, 
 	return ParseDeadLetter(bus.Message{Subject: subject, RawSubject: m.Subject, Data: m.Data, Stored: m.Time, Sequence: id}), nil
 }
 
-// furtherRuns returns a filter for the messages of all runs but the first. requests is "<company>.<request>"; each may be *.
+// furtherRuns returns a filter for the messages of all runs but the first. requests is "<company>.<request>"; either part may be *.
 func furtherRuns(k bus.Kind, requests string) []string {
 	return []string{fmt.Sprintf("tb.%s.*.*.%s.*", k, requests)}
 }
 
-// resolve sets the resolutions and states of dead letters. It reads the resolutions of requests that were published since a
-// time. requests is as in furtherRuns.
+// resolve sets the resolutions and states of dead letters. It reads only resolutions that were published at since or later, of the
+// requests that match requests (as in furtherRuns).
 func resolve(ctx context.Context, b *bus.Bus, since time.Time, requests string, all []DeadLetter) error {
 	index := make(map[uint64]int, len(all))
 	for i, d := range all {
@@ -171,8 +171,8 @@ func resolve(ctx context.Context, b *bus.Bus, since time.Time, requests string, 
 // maxLookups is the largest number of replays that interruptedReplays looks up one by one. For more it scans the streams.
 const maxLookups = 16
 
-// interruptedReplays returns those of the resolutions that are replays whose message was not published. Resolutions may be nil.
-// requests is as in furtherRuns.
+// interruptedReplays returns, as a set, the resolutions that are replays whose message was not published. Elements of resolutions
+// may be nil. requests is as in furtherRuns.
 func interruptedReplays(ctx context.Context, b *bus.Bus, requests string, resolutions []*tiebackv1.Resolution) (map[*tiebackv1.Resolution]bool, error) {
 	retention, err := b.Retention(ctx, bus.Event)
 	if err != nil {

@@ -153,13 +153,13 @@ func first(ctx context.Context, b *bus.Bus, scan bus.Scan) (bus.Message, bool, e
 var resultKinds = map[bus.Kind][]bus.Kind{
 	bus.Delivery: {bus.Event, bus.Outcome, bus.Dead},
 	bus.Event:    {bus.Outcome, bus.Dead},
-	bus.Outcome:  {bus.Closed}, // not Dead: a dead letter of the same run may be that of the event
+	bus.Outcome:  {bus.Closed}, // not Dead, because a dead letter of the same run may be that of the event
 }
 
 // finished reports whether the stage has published a result of a message.
 func (q Queue) finished(ctx context.Context, b *bus.Bus, m bus.Message) (bool, error) {
 	if m.Subject == (bus.Subject{}) {
-		return false, nil // no service wrote it, and none publishes a result of it
+		return false, nil // no service wrote the message, so no service publishes a result of it
 	}
 	for _, k := range resultKinds[q.Kind] {
 		result := m.Subject
@@ -175,8 +175,8 @@ func (q Queue) finished(ctx context.Context, b *bus.Bus, m bus.Message) (bool, e
 }
 
 // Each calls visit for at most limit messages in flight and at most limit waiting messages, oldest first. more reports whether
-// there are others. inexact reports that visit may have been called for finished messages too, because too many have finished
-// recently to check all of them.
+// there are more messages. inexact reports that visit may have been called for finished messages too, because too many messages
+// have finished recently to check all of them.
 func (q Queue) Each(ctx context.Context, b *bus.Bus, limit int, visit func(bus.Message)) (more, inexact bool, err error) {
 	if q.InFlight > 0 {
 		if more, inexact, err = q.eachInFlight(ctx, b, limit, visit); err != nil {
@@ -190,8 +190,8 @@ func (q Queue) Each(ctx context.Context, b *bus.Bus, limit int, visit func(bus.M
 	return more || others, inexact, err
 }
 
-// eachInFlight is Each for the messages in flight. If more messages above the ack floor were delivered than are in flight, it
-// leaves out those that have a result.
+// eachInFlight is Each for the messages in flight. The delivered messages above the ack floor may include finished ones. If there
+// are more of them than messages in flight, it leaves out those that have a result.
 func (q Queue) eachInFlight(ctx context.Context, b *bus.Bus, limit int, visit func(bus.Message)) (more, inexact bool, err error) {
 	var seen []bus.Message
 	more, err = firstN(ctx, b, q.unfinishedScan(), q.delivered, limit, func(m bus.Message) { seen = append(seen, m) })
@@ -212,8 +212,8 @@ func (q Queue) eachInFlight(ctx context.Context, b *bus.Bus, limit int, visit fu
 	return more, inexact, nil
 }
 
-// finishedSince adds to done the resultKeys of the results that were stored no earlier than the message since. It reads at
-// most limit results per kind. more reports whether there are others.
+// finishedSince adds to done the resultKey of each result that was stored at since.Stored or later. It reads at most limit results
+// per kind. more reports whether there are more results.
 func (q Queue) finishedSince(ctx context.Context, b *bus.Bus, since bus.Message, limit int, done map[bus.Subject]bool) (more bool, err error) {
 	for _, k := range resultKinds[q.Kind] {
 		others, err := firstN(ctx, b, bus.Scan{Kind: k, Since: since.Stored}, math.MaxUint64, limit, func(m bus.Message) { done[q.resultKey(m.Subject)] = true })
@@ -225,7 +225,7 @@ func (q Queue) finishedSince(ctx context.Context, b *bus.Bus, since bus.Message,
 	return more, nil
 }
 
-// firstN calls visit for the first n messages of a scan whose sequence is at most last. more reports whether there are others.
+// firstN calls visit for the first n messages of a scan whose sequence is at most last. more reports whether there are more.
 func firstN(ctx context.Context, b *bus.Bus, scan bus.Scan, last uint64, n int, visit func(bus.Message)) (more bool, err error) {
 	seen := 0
 	err = b.Scan(ctx, scan, func(m bus.Message) error {
@@ -242,8 +242,8 @@ func firstN(ctx context.Context, b *bus.Bus, scan bus.Scan, last uint64, n int, 
 	return more, err
 }
 
-// resultKey returns the subject without its kind, which a queued message and its results have in common. The result of a
-// delivery may be an event, whose type the delivery does not have; any other result has the type of its message.
+// resultKey returns what a queued message and its results have in common: the subject without its kind. For an event that is the
+// result of a delivery it also drops the category and the type, because a delivery has neither.
 func (q Queue) resultKey(s bus.Subject) bus.Subject {
 	if q.Kind == bus.Delivery && s.Kind == bus.Event {
 		s.Category, s.Type = catalogue.Unknown, catalogue.Unknown

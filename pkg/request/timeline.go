@@ -73,7 +73,7 @@ type Report struct {
 	CloseOuts    []*tiebackv1.CloseOut // without marks; long messages are shortened
 	DeadLettered bool                  // the event has a dead letter
 	Expired      bool                  // the event was closed because its deadline passed
-	SkipReason   string                // why the request was not processed, see Outcome; "": it was
+	SkipReason   string                // why the request was not processed, see Outcome; "": it was processed
 }
 
 // TimelineOf returns the timeline of one request from its messages, which may be in any order. retention is that of deliveries, events
@@ -143,8 +143,9 @@ func Read(ctx context.Context, b *bus.Bus, company int64, requests ...int64) (ma
 	return r.finish(), nil
 }
 
-// ReadSince returns the timelines of a company's requests, by request, from the messages that were stored since a time, with
-// one scan per stream. If a timeline lacks its dead letter, which may be older, all messages of that request are read.
+// ReadSince returns the timelines of a company's requests, by request, from the messages that were stored at since or
+// later, with one scan per stream. If a timeline lacks its dead letter, which may be older, ReadSince reads all messages of that
+// request.
 func ReadSince(ctx context.Context, b *bus.Bus, company int64, since time.Time) (map[int64]*Timeline, error) {
 	r, err := newReader(ctx, b)
 	if err != nil {
@@ -168,8 +169,8 @@ func ReadSince(ctx context.Context, b *bus.Bus, company int64, since time.Time) 
 }
 
 // readOrder begins with the kinds that a request reaches last. A request that advances during the read may appear at a stage
-// that it has left; but a run that began before the read is never missed. Also, the payload of an event whose outcome was read
-// need not be parsed.
+// that it has left; but a run that began before the read is never missed. Outcomes are also read before events, so the payload
+// of an event that has an outcome is not parsed.
 var readOrder = []bus.Kind{bus.Closed, bus.Resolution, bus.Dead, bus.Outcome, bus.Event, bus.Delivery}
 
 // reader collects timelines while the streams are read.
@@ -211,7 +212,7 @@ func (r *reader) finish() map[int64]*Timeline {
 func (t *Timeline) add(m bus.Message) {
 	s, at := m.Subject, Position{At: m.Stored, Sequence: m.Sequence}
 	if s.Type != catalogue.Unknown && s.Type != "" && (t.Type == catalogue.Unknown || s.Kind == bus.Event) {
-		t.Type = s.Type // that of the event takes precedence: a stolen key of a service may have forged other messages
+		t.Type = s.Type // the event's type takes precedence, because someone with the stolen key of a service may have forged the others
 	}
 	switch s.Kind {
 	case bus.Delivery:
@@ -266,7 +267,7 @@ const (
 	fromEvent
 )
 
-// setCreated sets when Procore created the request, unless that is known from a better source or from the same one. It ignores
+// setCreated sets when Procore created the request, unless the time is known from the same source or a better one. It ignores
 // invalid times and times before 1970.
 func (t *Timeline) setCreated(at *timestamppb.Timestamp, source createdSource) {
 	if at.IsValid() && at.AsTime().Unix() > 0 && source > t.createdFrom {
@@ -302,7 +303,7 @@ func shortened(messages []string) (short []string) {
 	return short
 }
 
-// finish sorts what was added, joins the deliveries with their events, and sets the resolutions of the dead letters.
+// finish sorts the reports and dead letters, joins the deliveries with their events, and sets the resolutions of the dead letters.
 func (t *Timeline) finish() *Timeline {
 	t.joinDeliveries()
 	slices.SortFunc(t.Reports, func(a, b Report) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Sequence, b.Sequence)) })
@@ -335,7 +336,7 @@ func (t *Timeline) run(name, eventType string) *Run {
 }
 
 // joinDeliveries moves each delivery to the run of the event that was fetched for it. Until then it is in a run of unknown
-// type, because a delivery has none.
+// type, because a delivery has no type.
 func (t *Timeline) joinDeliveries() {
 	for _, r := range t.Runs {
 		fetched := slices.IndexFunc(t.Runs, func(e *Run) bool { return e != r && e.Name == r.Name && e.Event.exists() })
@@ -346,7 +347,7 @@ func (t *Timeline) joinDeliveries() {
 	t.Runs = slices.DeleteFunc(t.Runs, func(r *Run) bool { return r.began().IsZero() && !r.Late.exists() })
 }
 
-// baseRun returns the run of the event that an outcome of a run belongs to: for a late outcome, the run without "late".
+// baseRun returns a run without "late": the run of the event that a late outcome belongs to. Other runs are returned as they are.
 func baseRun(run string) string {
 	return bus.Subject{Run: run}.OfEvent().Run
 }
@@ -383,7 +384,8 @@ type Stage struct {
 	userWaits bool
 }
 
-// Stage returns the current stage of the request. If several runs are at a stage, it is that of the run that arrived last.
+// Stage returns the current stage of the request. If several runs are at a stage, Stage returns the stage whose
+// message was stored last.
 func (t *Timeline) Stage() Stage {
 	var last Stage
 	for _, r := range t.Runs {
@@ -414,8 +416,8 @@ func (t *Timeline) stageOf(r *Run) Stage {
 	return Stage{}
 }
 
-// refusedBeforeFetch reports whether the status-reporter gave up on the outcome of a delivery that has no event. That
-// outcome may have come from another service, so only the fetcher's dead letter ends the delivery.
+// refusedBeforeFetch reports whether the status-reporter gave up on the outcome of a delivery that has no event. A
+// service other than the fetcher may have published that outcome, so the delivery ends only with a dead letter of the fetcher.
 func (t *Timeline) refusedBeforeFetch(r *Run) bool {
 	return r.Delivery.exists() && !r.Event.exists() && t.gaveUp(r, StatusReporter)
 }
@@ -431,8 +433,8 @@ func (d DeadLetter) belongsTo(r *Run) bool { return baseRun(d.Run) == r.Name && 
 // InProgress reports whether the request is at a stage.
 func (t *Timeline) InProgress() bool { return t.Stage().Name != "" }
 
-// Ended reports whether the request was closed or dead-lettered, and is at no stage. A request without messages has not ended:
-// a lagging replica may not have them yet.
+// Ended reports whether the request was closed or dead-lettered, and is at no stage. A request without messages has not ended,
+// because a lagging replica may not have its messages yet.
 func (t *Timeline) Ended() bool {
 	return (len(t.Reports) > 0 || len(t.DeadLetters) > 0) && !t.InProgress()
 }
@@ -473,8 +475,8 @@ func (t *Timeline) OpenDeadLetter() *DeadLetter {
 	return nil
 }
 
-// Companies returns the companies that have a request with an id, sorted. It looks for a delivery of each of the known
-// companies. Only if there is none, it scans all streams: the request's delivery may have expired.
+// Companies returns the companies that have a request with this id, sorted. It looks in each known company for a delivery of the
+// request. Only if it finds none, it scans all streams, because the delivery may have expired.
 func Companies(ctx context.Context, b *bus.Bus, request int64, known []int64) ([]int64, error) {
 	var found []int64
 	for _, c := range known {
@@ -502,7 +504,8 @@ func Companies(ctx context.Context, b *bus.Bus, request int64, known []int64) ([
 	return slices.Compact(found), errors.Join(errs...)
 }
 
-// kindOf returns the kind of a stream's messages, or "" if it is none of Kinds.
+// kindOf returns the kind of a stream's messages: the rest of the stream's name after TIEBACK_, in lower case. It returns "" for a
+// name without TIEBACK_.
 func kindOf(stream string) bus.Kind {
 	_, kind, _ := strings.Cut(strings.ToLower(stream), "tieback_")
 	return bus.Kind(kind)

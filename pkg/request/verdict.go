@@ -14,12 +14,12 @@ import (
 )
 
 // Class is the state of a request. It follows from the messages in the streams and the request details in Procore. The first row
-// that applies counts:
+// that applies counts. The setting "since" is that of the request's company:
 //
 //	the streams                      the request details                class
 //	at a stage, before its deadline  any                                in-progress
 //	at a stage, past its deadline    any                                overdue
-//	nothing                          created before the company's since older
+//	nothing                          created before the setting "since" older
 //	nothing                          none open, one of unknown status   unknown
 //	nothing                          none open, one rejected or stale   called-off
 //	nothing                          all final                          elsewhere
@@ -31,7 +31,7 @@ import (
 //	closed                           none open                          success, failed
 //	closed, with a dead letter       none open                          dead; recovered if its last end is a success
 //	discarded dead letter            none open                          discarded
-//	dead letter                      none that a report has closed      unclosed
+//	dead letter                      no open one that a report closed   unclosed
 //	closed or skipped                one open                           mismatch
 type Class string
 
@@ -86,11 +86,11 @@ func (c Class) NeedsAction() bool {
 // Rules are the settings that the class of a company's requests depends on.
 type Rules struct {
 	Deadlines Deadlines
-	Company   *company.Company // its Since excludes older requests; nil: none is excluded
+	Company   *company.Company // its Since excludes older requests; nil: no request is excluded
 }
 
 // ProcoreLists are the entries of Procore's lists for a request. The zero value means that the lists were not read, or have no
-// entry for it.
+// entry for the request.
 type ProcoreLists struct {
 	Details         []procore.Detail
 	DeliveryOutcome string    // the outcome of its delivery in Procore's log; "": the log has no delivery
@@ -134,7 +134,7 @@ func (t *Timeline) Verdict(r Rules, p ProcoreLists, now time.Time) Verdict {
 			"compare the record in Procore with the ERP, and repeat the request in Procore if the ERP does not have it"
 	case last != nil && (len(v.Open) == 0 || last.At.After(now)): // After: it was reported since Procore's lists were read
 		v.closed(t, last)
-		v.addCalledOff(p)
+		v.addNotOpenOrEnded(p)
 	case len(t.DeadLetters) > 0 && !t.Closes(v.Open...):
 		v.deadLettered(t)
 	default:
@@ -145,7 +145,7 @@ func (t *Timeline) Verdict(r Rules, p ProcoreLists, now time.Time) Verdict {
 }
 
 // CreatedAt returns when Procore created the request, from the best source: the streams, its request details, or the delivery
-// in Procore's log. It is zero if none has it. t may be nil.
+// in Procore's log. It is zero if no source has the time. t may be nil.
 func (t *Timeline) CreatedAt(p ProcoreLists) time.Time {
 	switch {
 	case t != nil && !t.Created.IsZero():
@@ -163,9 +163,9 @@ func (v *Verdict) absent(r Rules, p ProcoreLists, created time.Time) {
 	case !r.Company.InScope(created):
 		v.Class, v.Why = Older, r.older()
 	case len(v.Open) == 0 && unknown:
-		v.Class, v.Why = Unknown, p.calledOff()
+		v.Class, v.Why = Unknown, p.notOpenOrEnded()
 	case len(v.Open) == 0 && slices.ContainsFunc(p.Details, procore.Detail.CalledOff):
-		v.Class, v.Why = CalledOff, p.calledOff()
+		v.Class, v.Why = CalledOff, p.notOpenOrEnded()
 	case len(p.Details) > 0 && len(v.Open) == 0:
 		v.Class, v.Why = Elsewhere, "it is closed in Procore, and not in the streams"
 	case p.DeliveryOutcome != "":
@@ -199,9 +199,9 @@ func (v *Verdict) skipped(r Rules, p ProcoreLists, last *Report) {
 	case last.SkipReason == bus.SkippedOlder:
 		v.Class, v.Why = Older, r.older()
 	case d.CalledOff():
-		v.Class, v.Why = CalledOff, cmp.Or(p.calledOff(), "it became "+last.SkipReason+" in Procore before it was processed")
+		v.Class, v.Why = CalledOff, cmp.Or(p.notOpenOrEnded(), "it became "+last.SkipReason+" in Procore before it was processed")
 	default:
-		v.Class, v.Why = Unknown, cmp.Or(p.calledOff(), fmt.Sprintf("it had the status %.40q in Procore, which this version does not know", last.SkipReason))
+		v.Class, v.Why = Unknown, cmp.Or(p.notOpenOrEnded(), fmt.Sprintf("it had the status %.40q in Procore, which this version does not know", last.SkipReason))
 	}
 }
 
@@ -212,8 +212,8 @@ func (r Rules) older() string {
 	return OlderText(r.Company.Since)
 }
 
-// OlderText says why a request of the class Older is not processed. since is that of its company; zero: not known, or removed
-// from the companies file after the request arrived.
+// OlderText says why a request of the class Older is not processed. since is the company's setting "since". It is zero if the
+// setting is not known, or was removed from the companies file after the request arrived.
 func OlderText(since time.Time) string {
 	if since.IsZero() {
 		return `Procore created it before the time in the company's setting "since"`
@@ -221,8 +221,9 @@ func OlderText(since time.Time) string {
 	return fmt.Sprintf("Procore created it before %s, the company's setting \"since\"", since.UTC().Format(time.RFC3339))
 }
 
-// calledOff describes the request details that are neither open nor ended; "": none.
-func (p ProcoreLists) calledOff() string {
+// notOpenOrEnded describes the request details that are neither open nor ended: those that were called off, or have an unknown
+// status. "": there are no such details.
+func (p ProcoreLists) notOpenOrEnded() string {
 	var all []string
 	for _, d := range p.Details {
 		if !d.Open() && !d.Ended() {
@@ -232,19 +233,19 @@ func (p ProcoreLists) calledOff() string {
 	return strings.Join(all, "; ")
 }
 
-// addCalledOff adds the request details that were called off, or have an unknown status, to the verdict of a closed request.
-func (v *Verdict) addCalledOff(p ProcoreLists) {
-	off := p.calledOff()
+// addNotOpenOrEnded adds the request details that are neither open nor ended to the verdict of a closed request.
+func (v *Verdict) addNotOpenOrEnded(p ProcoreLists) {
+	details := p.notOpenOrEnded()
 	switch {
-	case off == "":
+	case details == "":
 	case v.Class == Success || v.Class == Recovered:
-		v.Class, v.Why = Mismatch, "the pipeline has processed it, and "+off
+		v.Class, v.Why = Mismatch, "the pipeline has processed it, and "+details
 	default:
-		v.Why = strings.TrimPrefix(v.Why+"; "+off, "; ")
+		v.Why = strings.TrimPrefix(v.Why+"; "+details, "; ")
 	}
 }
 
-// closed sets the class of a request that was reported, by the last close-out of each of its request details.
+// closed sets the class of a reported request. The last close-out of each request detail decides.
 func (v *Verdict) closed(t *Timeline, last *Report) {
 	var reasons, kept []string
 	failed := false
@@ -286,7 +287,8 @@ func (r Report) Failed() bool {
 	}))
 }
 
-// lastCloseOuts returns the last close-out of each request detail, and the close-outs of the last report that have none.
+// lastCloseOuts returns the last close-out of each request detail and, of the last report, also the close-outs without a request
+// detail.
 func (t *Timeline) lastCloseOuts() []*tiebackv1.CloseOut {
 	var all []*tiebackv1.CloseOut
 	index := map[int64]int{} // in all, by request detail
@@ -353,8 +355,8 @@ func (t *Timeline) endText() string {
 	return text
 }
 
-// statusText describes what was reported to Procore, to follow "was". endText appends a time, so a text that has a clause ends
-// with a comma.
+// statusText describes what was reported to Procore, worded to follow "was". endText appends a time, so a text that ends with a
+// "because" clause or a parenthesis gets a comma.
 func (r Report) statusText() string {
 	failed := 0
 	for _, c := range r.CloseOuts {

@@ -59,14 +59,15 @@ func generationKey(company int64, entity string, itemID int64) string {
 	return fmt.Sprintf("generation.%d.%s.%d", company, entity, itemID)
 }
 
-// Cursor returns the position up to which the ERP's changes of an entity are in Procore; "": none yet.
-func (s *State) Cursor(ctx context.Context, company int64, entity string) (string, error) {
-	return s.text(ctx, fmt.Sprintf("cursor.%d.%s", company, entity))
+// Cursor returns what SaveCursor stored under a key: the position in an entity's changes, or progress that a handler of events
+// keeps. It returns "" if nothing is stored.
+func (s *State) Cursor(ctx context.Context, company int64, key string) (string, error) {
+	return s.text(ctx, fmt.Sprintf("cursor.%d.%s", company, key))
 }
 
-// SaveCursor stores a cursor. Call it only after Procore has all changes up to it.
-func (s *State) SaveCursor(ctx context.Context, company int64, entity, cursor string) error {
-	return s.bucket.Put(ctx, fmt.Sprintf("cursor.%d.%s", company, entity), []byte(cursor))
+// SaveCursor stores a cursor under a key. A position is saved only after Procore has all changes up to it.
+func (s *State) SaveCursor(ctx context.Context, company int64, key, cursor string) error {
+	return s.bucket.Put(ctx, fmt.Sprintf("cursor.%d.%s", company, key), []byte(cursor))
 }
 
 // SweepCheckpoint returns the checkpoint of a company's last sweep; "": none yet.

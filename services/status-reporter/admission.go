@@ -82,12 +82,12 @@ func checkContents(subject bus.Subject, o *tiebackv1.Outcome) error {
 // checkSkipped checks the outcome of a request that was not processed. Its close-outs may have the current status of request
 // details, and nothing else.
 func checkSkipped(subject bus.Subject, o *tiebackv1.Outcome) error {
-	if o.SkipReason != bus.SkippedOlder && (subject.Type == catalogue.Unknown || !procore.DetailCalledOff(o.SkipReason)) {
+	if o.SkipReason != bus.SkippedOlder && (subject.Type == catalogue.Unknown || !procore.PreventsProcessing(o.SkipReason)) {
 		return fmt.Errorf("its skip reason %.40q is not allowed", o.SkipReason)
 	}
 	for _, c := range o.CloseOuts {
 		status := &tiebackv1.CloseOut{RequestDetailId: c.RequestDetailId, KeptStatus: c.KeptStatus}
-		if !procore.DetailCalledOff(c.KeptStatus) || !proto.Equal(c, status) {
+		if !procore.PreventsProcessing(c.KeptStatus) || !proto.Equal(c, status) {
 			return errors.New("its request was not processed, but a close-out has more than a current status")
 		}
 	}
@@ -100,8 +100,8 @@ func checkCloseOut(row catalogue.EventType, c *tiebackv1.CloseOut) error {
 	denied := func(what, itemType string) error {
 		return fmt.Errorf("it %s a %.40q, which the event type %q does not allow", what, itemType, row.Name)
 	}
-	// A mark of one of the row's item types may have no origin id, because an ERP may have none for a line. Any other mark must
-	// have none, and its item type must be in may.Unmark.
+	// A mark of one of the row's item types may lack an origin id, because an ERP may have none for a line. A mark of any other
+	// item type must lack it, because it may only remove a mark, and the item type must be in may.Unmark.
 	for _, m := range c.Marks {
 		if !slices.Contains(row.ItemTypes(), m.ItemType) && (m.OriginId != "" || !slices.Contains(may.Unmark, m.ItemType)) {
 			return denied("marks", m.ItemType)
@@ -147,22 +147,22 @@ func (s *Service) checkSwept(ctx context.Context, outcome bus.Message) error {
 		}
 		for _, c := range o.CloseOuts {
 			if reported++; c.RequestDetailId != 0 || c.Status != tiebackv1.Status_STATUS_SUCCESS {
-				return refusal(errors.New("it reports success of a request that was not completely reported as success"))
+				return refusal(errors.New("it reports success, but an earlier report of the request names a request detail or is not a success"))
 			}
 		}
 	}
 	if reported == 0 {
-		return missing(outcome, errors.New("it reports success of a request without a report"))
+		return missing(outcome, errors.New("it reports success, but the request has no report"))
 	}
 	return nil
 }
 
-// maxReplicaLag is the age of an outcome up to which a message that it needs may be missing. Any replica of the stream may answer
-// a read, and a replica that was disconnected or restarted lags behind for some seconds.
+// While an outcome is younger than maxReplicaLag, a message that it needs may be missing only because a replica lags. Any replica
+// of the stream may answer a read, and a replica that was disconnected or restarted lags behind for some seconds.
 const maxReplicaLag = time.Minute
 
 // missing returns the error of an outcome whose event or report was not found. It is transient while the outcome is younger than
-// maxReplicaLag, and then a refusal.
+// maxReplicaLag, and a refusal after that.
 func missing(outcome bus.Message, err error) error {
 	if time.Since(outcome.Stored) < maxReplicaLag {
 		return fault.New(fault.Transient, fmt.Errorf("outcome not admitted yet, as a replica of the stream may lag behind: %w", err))
@@ -197,7 +197,7 @@ func (s *Service) checkDetails(ctx context.Context, outcome bus.Message, details
 	return refusal(fmt.Errorf("it reports success of request details %v, but the event %s of request %d does not name all of them", details, subject.Type, subject.Request))
 }
 
-// event returns the event of a subject. It returns nil if there is none, or if it is malformed.
+// event returns the event of a subject. It returns nil if the stream has no such event, or if the event is malformed.
 func (s *Service) event(ctx context.Context, subject bus.Subject) (*tiebackv1.Event, error) {
 	m, has, err := s.store.Last(ctx, subject)
 	if !has || err != nil {

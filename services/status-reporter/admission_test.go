@@ -111,9 +111,9 @@ func TestAdmit(t *testing.T) {
 		{"a transaction, of no type", "_._.7.1", "_", failing(moves), "budget transaction"},
 
 		{"swept, after all was done", "_._.7.4.swept", "_", detail(good, 14), ""},
-		{"swept, after a part failed", "_._.7.5.swept", "_", detail(good, 15), "not completely reported as success"},
-		{"swept, after a replay failed", "_._.7.6.swept", "_", detail(good, 16), "not completely reported as success"},
-		{"swept, never reported", "_._.7.1.swept", "_", detail(good, 11), "without a report"},
+		{"swept, after a part failed", "_._.7.5.swept", "_", detail(good, 15), "an earlier report of the request"},
+		{"swept, after a replay failed", "_._.7.6.swept", "_", detail(good, 16), "an earlier report of the request"},
+		{"swept, never reported", "_._.7.1.swept", "_", detail(good, 11), "the request has no report"},
 		{"swept, with a mark", "_._.7.4.swept", "_", mark("vendor", "V-666"), "success of an event"},
 		{"swept and failed", "_._.7.5.swept", "_", detail(bad, 15), ""},
 

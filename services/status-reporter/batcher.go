@@ -24,11 +24,11 @@ const (
 // queuedOutcome is an outcome whose handler waits for a flush.
 type queuedOutcome struct {
 	closeout.Item
-	inProgress bool        // it reports an event as in progress: this is not recorded
+	inProgress bool        // it reports an event as in progress, which is not recorded
 	subject    bus.Subject // where the report is recorded; zero if inProgress
 	links      links
 	span       trace.Link // to the handler's span; zero if tracing is off
-	immediate  bool       // flush it at once, because other messages wait for it: it is isolated, see bus.Message
+	immediate  bool       // flush it at once, because it is isolated (see bus.Message), and other messages wait for it
 	done       chan error
 
 	// Set before a flush sends to done.
@@ -47,7 +47,7 @@ type batcher struct {
 
 const maxBatch = procore.MaxUpdates
 
-// run flushes until ctx ends, which the waiting handlers share.
+// run flushes until ctx ends. The waiting handlers stop then too, because Consume cancels them.
 func (b *batcher) run(ctx context.Context) {
 	var next time.Time // when the flush interval ends
 	for {

@@ -473,6 +473,6 @@ func newExplorer(t *testing.T) *explorer {
 	if x.session, err = client.Company(modelCompany); err != nil {
 		t.Fatal(err)
 	}
-	x.service = &Service{Deps: Deps{Log: zap.NewNop()}, store: x, closeOuts: newCloseOuts(), closeOutSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "s"}, []string{"type"})}
+	x.service = &Service{Deps: Deps{Log: zap.NewNop()}, store: x, closeOuts: newCloseOutCounter(), closeOutSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "s"}, []string{"type"})}
 	return x
 }

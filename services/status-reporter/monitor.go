@@ -26,7 +26,7 @@ import (
 //	not finished after slow          it reports the event as in progress, with the reason
 //	not finished at its deadline     it closes the event as failed; see request.Expire
 //
-// It ignores events that have no deadline: they name no request detail, so no button is busy.
+// It ignores events that have no deadline, because they name no request detail, and no user waits for them.
 type slowMonitor struct {
 	bus       *bus.Bus
 	zone      func(company int64) *time.Location
@@ -41,7 +41,7 @@ type slowMonitor struct {
 	events    map[uint64]*slowEvent // by sequence
 
 	mu        sync.Mutex
-	troubles  map[int64]error                 // by company, cached for one check; a nil value: none is known
+	troubles  map[int64]error                 // by company, cached for one check; a nil value: no trouble is known
 	progress  map[catalogue.Category]progress // consumers by category, cached for one check
 	reporting map[int64]int                   // by company: the number of running reports
 	reports   sync.WaitGroup
@@ -101,8 +101,9 @@ func (s *slowMonitor) findSlow(ctx context.Context) error {
 	for _, c := range catalogue.Categories {
 		names = append(names, string(c))
 	}
-	// If the consumers have nothing left to do, the floor has no bound, but covers only events that they know of: in a cluster
-	// a consumer's leader may lag behind the stream's. So s.next advances only up to the last sequence of the previous check.
+	// AckFloor returns math.MaxUint64 if the consumers have nothing left to do. There may be events that they do not know yet,
+	// because in a cluster a consumer's leader may lag behind the stream's. So s.next skips only events that the stream already
+	// had at the previous check.
 	before := s.last
 	last, err := s.bus.LastSequence(ctx, bus.Event)
 	if err != nil {
@@ -177,14 +178,14 @@ func (s *slowMonitor) expire(ctx context.Context) error {
 // why returns the reason why an event waits: the first of
 //
 //	the failure of its last attempt, if it has a user message
-//	the trouble of its company, if the event was not attempted, or the attempt failed because the ERP was busy, or because
-//	  of the system that is in trouble
+//	the trouble of its company, if no attempt has failed, or if the last one failed because a system was busy, or failed in
+//	  the system that is in trouble
 //	the failure of its last attempt
 //	the state of the queue, see queueReason
 //
-// The event may have no failed attempt although its company is in trouble: an attempt whose call hangs has not failed yet, and
-// while one event waits because the ERP asked for it, the company's other events are not attempted. why returns nil if no
-// reason is known.
+// The event may have no failed attempt although its company is in trouble, because an attempt whose call hangs has not failed yet,
+// and while one event waits because the ERP asked for a pause, the company's other events are not attempted. why returns nil if
+// no reason is known.
 func (s *slowMonitor) why(ctx context.Context, e *slowEvent) error {
 	subject := e.message.Subject
 	attempts, err := s.bus.Attempts(ctx, bus.AttemptKey{Stream: e.message.Stream, Consumer: string(subject.Category), Sequence: e.message.Sequence})
@@ -205,7 +206,7 @@ func (s *slowMonitor) why(ctx context.Context, e *slowEvent) error {
 	return s.queueReason(ctx, e)
 }
 
-// trouble returns the trouble that the services have recorded for a company, or nil. It reads it once per check.
+// trouble returns the trouble that the services have recorded for a company, or nil. It reads the state once per check.
 func (s *slowMonitor) trouble(ctx context.Context, company int64) error {
 	s.mu.Lock()
 	err, known := s.troubles[company]
@@ -228,18 +229,18 @@ func (s *slowMonitor) trouble(ctx context.Context, company int64) error {
 type progress struct {
 	delivered  uint64
 	unfinished int
-	pulled     bool // a process asks for messages
+	served     bool // a process pulls messages, or has unfinished ones
 	err        error
 }
 
-// queueReason returns the reason why an event waits, from the progress of its consumer: no process takes its events, or others
-// are ahead of it. It returns nil if a worker has the event, or has had it.
+// queueReason returns the reason why an event waits, from the progress of its consumer: no process takes the consumer's events, or
+// other events are ahead of this one. It returns nil if a worker has the event, or has had it.
 func (s *slowMonitor) queueReason(ctx context.Context, e *slowEvent) error {
 	category := e.message.Subject.Category
 	switch p := s.progressOf(ctx, category); {
 	case p.err != nil:
 		return nil
-	case !p.pulled:
+	case !p.served:
 		return &fault.Error{Reason: fault.NotRunning, Err: fmt.Errorf("no process takes the events of %s", category)}
 	case e.message.Sequence > p.delivered && p.unfinished > 0:
 		return &fault.Error{Reason: fault.Queued, Err: errors.New("no attempt has ended: other events are ahead of it")}
@@ -247,8 +248,8 @@ func (s *slowMonitor) queueReason(ctx context.Context, e *slowEvent) error {
 	return nil
 }
 
-// progressOf returns the progress of a category's consumer. It reads it once per check; twice if no process asks for messages,
-// because a process may be between two pulls.
+// progressOf returns the progress of a category's consumer. It asks the broker once per check, or twice if no process serves the
+// consumer, because a process may be between two pulls.
 func (s *slowMonitor) progressOf(ctx context.Context, c catalogue.Category) progress {
 	s.mu.Lock()
 	p, known := s.progress[c]
@@ -257,8 +258,8 @@ func (s *slowMonitor) progressOf(ctx context.Context, c catalogue.Category) prog
 		return p
 	}
 	for range 2 {
-		p.delivered, p.unfinished, p.pulled, p.err = s.bus.Progress(ctx, bus.Event, string(c))
-		if p.pulled || p.err != nil {
+		p.delivered, p.unfinished, p.served, p.err = s.bus.Progress(ctx, bus.Event, string(c))
+		if p.served || p.err != nil {
 			break
 		}
 		select {
@@ -320,7 +321,7 @@ func (s *slowMonitor) endReport(company int64) {
 }
 
 // reportInProgress reports an event as in progress. If its end was reported to Procore in the meantime, the end is reported again,
-// so that it is the last status. If the event was called off, its outcome is published.
+// so that the end is the last status. If the event was called off, its outcome is published.
 func (s *slowMonitor) reportInProgress(ctx context.Context, e *slowEvent) error {
 	outcome := s.inProgress(ctx, e)
 	if err := s.report(ctx, outcome); err != nil {
@@ -348,12 +349,13 @@ func (s *slowMonitor) reportInProgress(ctx context.Context, e *slowEvent) error 
 	return s.report(ctx, out)
 }
 
-// calledOff returns the outcome of an event whose request details were all called off in Procore before they were reported as in
-// progress, or nil if they were not. If the worker has published an outcome, the broker keeps the worker's.
+// calledOff returns the outcome of an event whose request details were all called off in Procore, or had an unknown status, before
+// they were reported as in progress. It returns nil for any other event. If the worker has published an outcome, the broker keeps
+// the worker's.
 func calledOff(reported *tiebackv1.Outcome) *tiebackv1.Outcome {
 	out := &tiebackv1.Outcome{CompanyId: reported.CompanyId, ErpRequestId: reported.ErpRequestId, Type: reported.Type, RequestedAt: reported.RequestedAt, ProcoreCalls: 1}
 	for _, c := range reported.CloseOuts {
-		if !procore.DetailCalledOff(c.KeptStatus) {
+		if !procore.PreventsProcessing(c.KeptStatus) {
 			return nil
 		}
 		out.SkipReason = c.KeptStatus

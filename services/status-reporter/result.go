@@ -11,16 +11,16 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// newCloseOuts returns the counter of events that were reported to Procore.
-func newCloseOuts() *prometheus.CounterVec {
+// newCloseOutCounter returns the counter of events that were reported to Procore.
+func newCloseOutCounter() *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_close_outs_total",
 		Help: "Events that were reported to Procore, by company, category and outcome: success, refused because of a record's data, or failed.",
 	}, []string{"company", "category", "outcome"})
 }
 
-// startCloseOuts exports zeros for a company, so that Prometheus sees the first close-out as an increase.
-func (s *Service) startCloseOuts(company int64) {
+// exportZeros exports zeros for a company, so that Prometheus sees the first close-out as an increase.
+func (s *Service) exportZeros(company int64) {
 	for _, c := range append([]catalogue.Category{catalogue.Unknown}, catalogue.Categories...) {
 		for _, r := range bus.Results {
 			s.closeOuts.WithLabelValues(strconv.FormatInt(company, 10), string(c), string(r))
@@ -42,7 +42,7 @@ func resultOf(o *tiebackv1.Outcome) bus.Result {
 	return bus.ResultSuccess
 }
 
-// reasonOf returns the messages of an outcome's first failed close-out; "": none failed.
+// reasonOf returns the messages of an outcome's first failed close-out; "": no close-out failed.
 func reasonOf(o *tiebackv1.Outcome) string {
 	for _, c := range o.CloseOuts {
 		if c.Status == tiebackv1.Status_STATUS_FAILED {

@@ -85,13 +85,13 @@ func New(d Deps) (*Service, error) {
 		Buckets: prometheus.ExponentialBuckets(0.05, 2, 15),
 	}, []string{"type"}), expired: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tieback_deadlines_passed_total", Help: "Events that were closed as failed because their deadline passed, by event type.",
-	}, []string{"type"}), closeOuts: newCloseOuts()}
+	}, []string{"type"}), closeOuts: newCloseOutCounter()}
 	for _, e := range catalogue.Table {
 		// Export a zero from the start, so that Prometheus sees the first expiry as an increase.
 		s.expired.WithLabelValues(e.Name)
 	}
 	for id := range d.Companies {
-		s.startCloseOuts(id)
+		s.exportZeros(id)
 		session, err := d.Procore.Company(id)
 		if err != nil {
 			return nil, err
@@ -138,7 +138,7 @@ func (s *Service) zone(id int64) *time.Location {
 	return time.UTC
 }
 
-// handle reports an outcome. It waits for a flush, in which the outcome shares calls with others of its company.
+// handle reports an outcome. It waits for a flush, in which the outcome shares calls with other outcomes of its company.
 func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	w, err := s.decode(ctx, m)
 	if w == nil || err != nil {
@@ -170,7 +170,7 @@ func (s *Service) decode(ctx context.Context, m bus.Message) (*queuedOutcome, er
 		}
 	}
 	item := closeout.Item{Outcome: o, Redelivered: m.Redelivered || m.Subject.Run != "", MayBeFinal: m.Subject.Run != "" || o.DeadLettered}
-	return &queuedOutcome{Item: item, subject: closed(m), immediate: m.Isolated, done: make(chan error, 1)}, nil
+	return &queuedOutcome{Item: item, subject: reportSubject(m), immediate: m.Isolated, done: make(chan error, 1)}, nil
 }
 
 // queue passes an outcome to its company's batcher and waits for the flush.
@@ -196,7 +196,7 @@ func (s *Service) queue(ctx context.Context, w *queuedOutcome) error {
 
 // done reports whether an outcome was reported and recorded, so that only its ack was lost.
 func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
-	return s.store.Has(ctx, closed(m))
+	return s.store.Has(ctx, reportSubject(m))
 }
 
 // tracer starts a trace for each batch. Its span, named flush, has links to the spans of the batch's events; see
@@ -259,7 +259,7 @@ func (s *Service) reportRecovered(ctx context.Context, session *procore.Session,
 	return closeout.Report(ctx, session, items, store)
 }
 
-// record counts a reported outcome and publishes it in tb.closed, unless an earlier call did. A repeated call counts it again.
+// record publishes a reported outcome in tb.closed, unless an earlier call did, and counts it. A repeated call counts it again.
 func (s *Service) record(ctx context.Context, subject bus.Subject, o *tiebackv1.Outcome, r bus.Result) error {
 	s.closeOuts.WithLabelValues(strconv.FormatInt(subject.Company, 10), string(subject.Category), string(r)).Inc()
 	if t := o.GetRequestedAt(); t.IsValid() {
@@ -268,15 +268,15 @@ func (s *Service) record(ctx context.Context, subject bus.Subject, o *tiebackv1.
 	return s.store.PublishOnce(ctx, subject, o)
 }
 
-// closed returns the subject under which the report of an outcome is recorded.
-func closed(m bus.Message) bus.Subject {
+// reportSubject returns the subject under which the report of an outcome is recorded.
+func reportSubject(m bus.Message) bus.Subject {
 	return bus.For(bus.Closed, m.Subject.Type, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run)
 }
 
 // giveUp dead-letters an outcome that could not be reported, then closes request details as failed, so that the user's button is
 // free; see failedOutcome.
 func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error {
-	if done, err := s.store.Has(ctx, closed(m)); done || err != nil {
+	if done, err := s.store.Has(ctx, reportSubject(m)); done || err != nil {
 		return err // it was reported by an earlier attempt
 	}
 	if err := s.Bus.DeadLetter(ctx, stage, m, cause); err != nil {
@@ -284,7 +284,7 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 	}
 	o := &tiebackv1.Outcome{}
 	if bus.Decode(m, o) != nil {
-		return nil // not an outcome: it has no request details
+		return nil // not an outcome, so it has no request details
 	}
 	session, err := s.Procore.Company(o.CompanyId)
 	if err != nil {
@@ -304,12 +304,12 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 		return nil
 	}
 	s.closeOuts.WithLabelValues(strconv.FormatInt(o.CompanyId, 10), string(m.Subject.Category), string(bus.ResultFailed)).Inc()
-	return s.Bus.PublishOnce(ctx, closed(m), r.Reported)
+	return s.Bus.PublishOnce(ctx, reportSubject(m), r.Reported)
 }
 
-// failedOutcome returns the outcome to report in place of one that the status-reporter gives up on. It has the outcome's own
-// request details, also if its subject does not parse, because a newer version wrote it. If the outcome is not admitted, its
-// request details are not trusted, and failedOutcome returns its replacement, which may be nil.
+// failedOutcome returns the outcome to report in place of one that the status-reporter gives up on. It has the request
+// details of the outcome itself, even if the subject does not parse, as may be the case for an outcome of a newer version. An
+// outcome that is not admitted is not trusted; for it failedOutcome returns what replacement returns, which may be nil.
 func (s *Service) failedOutcome(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) (*tiebackv1.Outcome, error) {
 	if m.RawSubject != m.Subject.String() {
 		return allFailed(o), nil

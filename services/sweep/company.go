@@ -43,13 +43,13 @@ type Skipped struct {
 }
 
 // checkpoint is where a company's next sweep continues, in the key cursor.<company>.swept of the state bucket. Of concurrent
-// sweeps the last one overwrites the others' checkpoints. That loses nothing: each has read the lists up to its own marks.
+// sweeps the last one overwrites the others' checkpoints. Nothing is lost, because each has read the lists up to its own marks.
 type checkpoint struct {
 	At         time.Time                      `json:"at"`         // end of the last complete sweep
-	Deliveries map[string]erplog.DeliveryMark `json:"deliveries"` // by hook: the discarded ones; by hook/failing: the failing ones
+	Deliveries map[string]erplog.DeliveryMark `json:"deliveries"` // the key is "<hook>" for discarded deliveries, "<hook>/failing" for failing ones
 	Details    erplog.DetailMark              `json:"details"`
 	Watched    []watchedDetail                `json:"watched,omitempty"`
-	Failing    time.Time                      `json:"failing,omitzero"` // since when sweeps find failing deliveries; zero: the last one found none
+	Failing    time.Time                      `json:"failing,omitzero"` // since when sweeps find failing deliveries; zero: the last sweep found none
 }
 
 // watchedDetail is a request detail that was open when a sweep read its page. Later sweeps do not read that page again; they
@@ -98,7 +98,7 @@ type companySweep struct {
 	reader     *erplog.Reader
 	id         int64
 	checkpoint checkpoint
-	calledOff  map[int64]bool // by request: true if all of its details in this sweep were called off, false if one is open
+	calledOff  map[int64]bool // by request with details in this sweep: true if all were called off or have an unknown status
 	retention  time.Duration  // of deliveries in the stream; 0: no limit
 	mu         sync.Mutex
 	Result
@@ -189,7 +189,7 @@ func (r *companySweep) mark(list string) erplog.DeliveryMark {
 	return erplog.DeliveryMark{}
 }
 
-// publishLogged publishes those deliveries of Procore's log that the streams lack, and lists those to skip.
+// publishLogged publishes those deliveries of Procore's log that the streams lack, and lists the ones to skip.
 func (r *companySweep) publishLogged(ctx context.Context, some []erplog.Logged) error {
 	company := r.Companies[r.id]
 	var missing []*tiebackv1.Delivery
@@ -265,7 +265,7 @@ func (r *companySweep) details(ctx context.Context) error {
 	return nil
 }
 
-// openDetails returns the open details that are in scope and not known, adds them to known, and lists those to skip.
+// openDetails returns the open details that are in scope and not known, adds them to known, and lists the details to skip.
 func (r *companySweep) openDetails(some []procore.Detail, known map[int64]bool) []procore.Detail {
 	company := r.Companies[r.id]
 	var out []procore.Detail

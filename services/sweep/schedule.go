@@ -47,7 +47,7 @@ func (c *schedule) run(ctx context.Context) {
 	}
 }
 
-// sweptSince reports whether a process has swept the company since a time. It returns false if that is not known.
+// sweptSince reports whether a process has swept the company after a time. It returns false if the checkpoint can't be read.
 func (c *schedule) sweptSince(ctx context.Context, since time.Time) bool {
 	m, err := c.service.load(ctx, c.company)
 	if err != nil {

@@ -5,7 +5,7 @@
 //	Procore lists                                  a sweep
 //	────────────────────────────────────────────── ────────────────────────────────────────────────
 //	a delivery: discarded, or failing              publishes the delivery
-//	a request: created before the company's since  lists it as skipped
+//	a request: created before the setting "since"  lists it as skipped
 //	a request detail: rejected, stale, or of an    lists it as skipped
 //	  unknown status
 //	a request detail: open for over a minute       publishes a delivery of its ERP request
@@ -65,10 +65,12 @@ func Run(ctx context.Context, a *tenant.App) error {
 // Service is the sweep.
 type Service struct {
 	Deps
-	sweeps  *prometheus.CounterVec
-	found   *prometheus.CounterVec
-	last    *prometheus.GaugeVec
-	skipped sync.Map // by company: the number of requests that the last sweep with any skipped; they are logged only when it grows
+	sweeps *prometheus.CounterVec
+	found  *prometheus.CounterVec
+	last   *prometheus.GaugeVec
+	// skipped has, by company, how many requests were skipped by the last sweep that skipped any. A sweep that found nothing else
+	// is logged at level info only if it skips more.
+	skipped sync.Map
 }
 
 // New returns the service and registers its metrics with reg.
@@ -154,7 +156,7 @@ func (s *Service) attempt(ctx context.Context, id int64) {
 
 // moreSkipped reports whether a sweep of a company skipped more requests than the last sweep that skipped any.
 func (s *Service) moreSkipped(company int64, skipped int) bool {
-	if skipped == 0 { // this sweep read only what is new since the last one
+	if skipped == 0 { // this sweep read only what was new since the last one
 		return false
 	}
 	before, _ := s.skipped.Swap(company, skipped)

@@ -55,7 +55,7 @@ func (r *companySweep) mayBeClosing(t *request.Timeline) bool {
 	return d != nil && time.Since(d.At) < r.Grace
 }
 
-// stillWatched returns those of a request's details that stay watched: those that have not been watched for longer than the
+// stillWatched returns the details of a request that stay watched, because they have not been watched for longer than the
 // retention of the streams.
 func (r *companySweep) stillWatched(request int64, details []int64) []watchedDetail {
 	return slices.DeleteFunc(slices.Clone(r.checkpoint.Watched), func(w watchedDetail) bool {
@@ -85,10 +85,11 @@ const (
 
 // closeOutsOf returns close-outs for the details that a request has left open.
 //
-//	dead-lettered by the fetcher                          failed: nothing was done
+//	dead-lettered by the fetcher                          failed, because nothing was done
 //	dead-lettered by another stage                        failed, with the dead letter's user message
-//	all succeeded, without a detail; one detail is open   success: the detail is that of the whole request
-//	anything else                                         failed: the result is unknown
+//	all close-outs are successes without a request
+//	  detail, and one detail is open                      success, because that detail is for the whole request
+//	anything else                                         failed, because the result is unknown
 func closeOutsOf(t *request.Timeline, details []int64) []*tiebackv1.CloseOut {
 	status, text := tiebackv1.Status_STATUS_FAILED, unknownResult
 	switch dead := t.NewestDeadLetter(); {

@@ -15,12 +15,11 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// calledOff is the error of an event whose request details ended in Procore before the event was processed,
-// for example because an approver called the export off. It has no class of package fault; only handle
-// checks for it.
+// calledOff is the error of an event whose request details were called off in Procore before the event was
+// processed, or have an unknown status. It has no class of package fault; only handle checks for it.
 type calledOff struct {
-	details []*tiebackv1.CloseOut // the request details that were called off, with their status in Procore
-	open    bool                  // other request details of the event were not called off
+	details []*tiebackv1.CloseOut // these request details, with their status in Procore
+	open    bool                  // the event has other request details, with another status or not checked
 }
 
 func (c *calledOff) Error() string {
@@ -30,9 +29,9 @@ func (c *calledOff) Error() string {
 const (
 	// checkAfter is how long an event may wait for its worker before Procore is asked about it.
 	checkAfter = time.Minute
-	// checkAge is the age of a request from which Procore is always asked, because the delivery may have waited
-	// for the fetcher. It equals Procore's longer rate limit window, so that a burst that waits for this limit
-	// does not need twice the calls.
+	// From this age on, Procore is always asked about a request, because its delivery may have waited for the
+	// fetcher. The age equals Procore's longer rate limit window: if it were shorter, a burst that waits for
+	// that limit would make one more call for each request.
 	checkAge = time.Hour
 	// maxChecked is the number of request details of an event that are checked, with one call each.
 	maxChecked = 3
@@ -41,7 +40,7 @@ const (
 // beforeWrite returns the function to call before the event changes the ERP, or nil if there is nothing to
 // check. If the event waited long, came late or is a replay, the function asks Procore, once per attempt,
 // whether the request was called off. An event that is processed promptly makes no such call. Neither does
-// one whose booking exists already: a redelivered event looks its booking up first.
+// one whose booking exists already, because a redelivered event looks its booking up first.
 func (s *Service) beforeWrite(m bus.Message, t *Task) func(context.Context) error {
 	details := procore.RequestDetails(t.Event.Payload)
 	if len(details) == 0 {
@@ -59,9 +58,9 @@ func (s *Service) beforeWrite(m bus.Message, t *Task) func(context.Context) erro
 			switch {
 			case err != nil && fault.ClassOf(err) != fault.Permanent:
 				return err
-			case procore.DetailCalledOff(status):
+			case procore.PreventsProcessing(status):
 				off.details = append(off.details, &tiebackv1.CloseOut{RequestDetailId: id, KeptStatus: status})
-			default: // it is open, or its status is unknown
+			default: // it is open or ended, or Procore does not show its status
 				off.open = true
 			}
 		}

@@ -15,7 +15,7 @@ func (t *Task) SaveForgottenLink(ctx context.Context, itemType string, id int64,
 }
 
 // ForgottenLink returns the origin id that a reset recorded for a record, or "" if there is none. The ERP may
-// have lost the record since, or it may be linked to another record of Procore.
+// have lost its record since, or that record may be linked to another one of Procore.
 func (t *Task) ForgottenLink(ctx context.Context, itemType string, id int64) (string, error) {
 	return t.State.Cursor(ctx, t.Event.CompanyId, forgottenKey(itemType, id))
 }

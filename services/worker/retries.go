@@ -11,7 +11,7 @@ import (
 )
 
 // followRetries reads for which requests an operator wants the next attempt now, and sends each to the consumer once, until ctx
-// ends. A worker of another category ignores it, as it has no message of the request.
+// ends. A worker of another category has no message of the request, and its consumer ignores it.
 func followRetries(ctx context.Context, s *state.State, to chan<- bus.Subject, log *zap.Logger) {
 	tick := time.NewTicker(pollPauses)
 	defer tick.Stop()

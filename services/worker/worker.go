@@ -7,8 +7,8 @@
 //	permanent error     dead-lettered, and every request detail of the payload is closed as failed
 //	any other error     redelivered; see bus.Consumer
 //
-// A failed close-out that belongs to no request detail is dead-lettered as well: Procore has no place to
-// show it.
+// A failed close-out that belongs to no request detail is dead-lettered as well, because Procore has
+// no place to show it.
 package worker
 
 import (
@@ -56,8 +56,8 @@ type Task struct {
 	booked      bool
 }
 
-// LinkedAs returns the item type under which a record is linked. If no link of it is known, it returns the
-// last item type: a purchase order, if the payload does not say which kind of commitment.
+// LinkedAs returns the item type under which a record is linked. If no link of the record is known, it returns
+// the last item type: a purchase order, if the payload does not say which kind of commitment.
 func (t *Task) LinkedAs(ctx context.Context, link payload.Link) (string, error) {
 	last := link.ItemTypes[len(link.ItemTypes)-1]
 	for _, itemType := range link.ItemTypes[:len(link.ItemTypes)-1] {
@@ -90,11 +90,11 @@ type State interface {
 	OriginID(ctx context.Context, company int64, itemType string, itemID int64) (string, error)
 	// Links returns the item ids of all linked records of a company's item type, by origin id.
 	Links(ctx context.Context, company int64, itemType string) (map[string]int64, error)
-	// Cursor returns the position up to which the ERP's changes of an entity are in Procore, or "" if there
-	// is none.
-	Cursor(ctx context.Context, company int64, entity string) (string, error)
-	// SaveCursor saves a cursor. Call it only after Procore has everything up to the cursor.
-	SaveCursor(ctx context.Context, company int64, entity, cursor string) error
+	// Cursor returns what SaveCursor stored under a key, or "": the position in an entity's changes, or progress
+	// that a handler keeps.
+	Cursor(ctx context.Context, company int64, key string) (string, error)
+	// SaveCursor stores a cursor under a key. A position is saved only after Procore has all changes up to it.
+	SaveCursor(ctx context.Context, company int64, key, cursor string) error
 }
 
 // A Handler processes events of one type and returns their close-outs. It must be safe to run again after a
@@ -116,7 +116,7 @@ type Deps struct {
 	Concurrency int           // events processed at once; 0: 256
 	Backoff     time.Duration // before the second attempt; 0: 1 s
 	Deadline    time.Duration // of the category's events, which are retried until then; 0: RetryFor's default, see bus.Consumer
-	Slow        time.Duration // an event that waits longer may have been called off: Procore is asked; 0: a minute
+	Slow        time.Duration // after this wait Procore is asked whether an event was called off; 0: a minute
 }
 
 // Run runs the service of one category on the resources of a.
@@ -313,8 +313,8 @@ func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
 }
 
 // publish sets the identity of the event in o and publishes it. If the event has been closed at its deadline, o is
-// published as a late outcome, so that its marks are made. Then an outcome of a request that was not processed, or that
-// became a dead letter without any success, is dropped.
+// published as a late outcome, so that its marks are made. A late outcome is dropped if its request was not processed, or
+// if it became a dead letter without any success.
 func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event, o *tiebackv1.Outcome) error {
 	o.CompanyId, o.ErpRequestId, o.Type, o.RequestedAt = m.Subject.Company, m.Subject.Request, m.Subject.Type, e.GetRequestedAt()
 	subject := bus.For(bus.Outcome, o.Type, o.CompanyId, o.ErpRequestId).WithRun(m.Subject.Run)
@@ -342,7 +342,7 @@ func (s *Service) giveUp(ctx context.Context, m bus.Message, cause error) error 
 	}
 	event := &tiebackv1.Event{}
 	if bus.Decode(m, event) != nil {
-		return nil // not an event: it has no request details
+		return nil // not an event, so it has no request details
 	}
 	return s.publish(ctx, m, event, &tiebackv1.Outcome{CloseOuts: payload.Failed(event.Payload, cause), DeadLettered: true, ProcoreCalls: 1})
 }

@@ -58,7 +58,7 @@ func TestRequestIsCheckedInProcoreAndInTheStreams(t *testing.T) {
 	}
 }
 
-// A click fails rightly only if its vendor has a newer click, or another one of the same second.
+// A click fails rightly only if its vendor has a newer click, or one made in the same second.
 func TestClickMayBeSuperseded(t *testing.T) {
 	at := func(d time.Duration) sandbox.Request {
 		return sandbox.Request{Clicked: time.Date(2026, 12, 1, 10, 0, 0, 0, time.UTC).Add(d)}

@@ -36,7 +36,7 @@ func withRetries[A any](ctx context.Context, f func() (A, error)) (A, error) {
 	}
 }
 
-// classOf returns the class of a write's error: an unclassified one is ambiguous, as for the portable type.
+// classOf returns the class of a write's error: an unclassified one is ambiguous, as for connector.ERP.
 func classOf(err error) fault.Class {
 	var known *fault.Error
 	if err != nil && !errors.As(err, &known) {

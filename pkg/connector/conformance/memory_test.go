@@ -104,7 +104,7 @@ func (m *memory) dead() error {
 	return nil
 }
 
-var errSuperseded = fault.Refused("request", "A newer request, or another one of the same second, changed it.")
+var errSuperseded = fault.Refused("request", "A newer request, or one made in the same second, changed it.")
 
 var errBusy = fault.Wait(20*time.Millisecond, errors.New("too many requests"))
 

@@ -94,7 +94,7 @@ func (s *settings) dial() (*grpc.ClientConn, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer), grpc.MaxCallSendMsgSize(MaxMessage)),
 		grpc.WithStatsHandler(sentHandler{}),
 		grpc.WithUnaryInterceptor(bounded), grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(connWindow), grpc.WithMaxHeaderListSize(maxHeaders),
-		grpc.WithDisableServiceConfig(), // no retries through DNS: the portable type retries
+		grpc.WithDisableServiceConfig(), // no retries through DNS: connector.ERP retries
 		// A connector that was restarted is found again within seconds, rather than gRPC's two minutes.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},

@@ -1037,7 +1037,7 @@ type PutRequest struct {
 	//
 	// The connector stores the highest order_latest of the requests that wrote a record. A change is refused
 	// permanently, with the field "request", if its order is lower than the stored value and its order_latest is
-	// not equal to it: a newer request, or another one of the same second, wrote the record before. An equal
+	// not equal to it: a newer request, or one made in the same second, wrote the record before. An equal
 	// order_latest is the same request. The lines of a budget are the exception: they are always added.
 	Order         string `protobuf:"bytes,6,opt,name=order,proto3" json:"order,omitempty"`
 	OrderLatest   string `protobuf:"bytes,7,opt,name=order_latest,json=orderLatest,proto3" json:"order_latest,omitempty"`

@@ -30,7 +30,7 @@ func (t *tx) recordRequest(id int64, q request) error {
 }
 
 func refuseSuperseded(r *Record) error {
-	return fault.Refused("request", "A newer request, or another one of the same second, has already changed the %s.", call(r))
+	return fault.Refused("request", "A newer request, or one made in the same second, has already changed the %s.", call(r))
 }
 
 // checkSuperseded refuses a change that is superseded. A superseded budget still adds its lines, which are transactions:

@@ -34,7 +34,7 @@ type Answer struct {
 }
 
 // Write sends items in one sync action, in as many calls as needed, and makes no call without items. On
-// an error, Procore may have accepted some of them; writing all of them again is harmless.
+// an error, Procore may have accepted some of the items; writing all of them again is harmless.
 func Write(ctx context.Context, s *procore.Session, call procore.SyncCall, items []Item) (Answer, error) {
 	for _, i := range items {
 		call.Updates = append(call.Updates, i.Update)
@@ -56,7 +56,7 @@ func Write(ctx context.Context, s *procore.Session, call procore.SyncCall, items
 	return answer, nil
 }
 
-// find returns the record of the item that Procore echoes, by origin id or, if the echo has none, by id.
+// find returns the record of the item that Procore echoes, by origin id or, if the echo has no origin id, by id.
 func find(items []Item, echo payload.Object) *Record {
 	origin, id := echo.Text("origin_id"), echo.ID("id")
 	for _, i := range items {
@@ -82,14 +82,14 @@ func (a Answer) Links(itemType string, known map[string]int64) []*tiebackv1.Link
 	return links
 }
 
-// Term returns Procore's term for a term of the ERP: the same except for case, spaces and hyphens, or the one
-// that other maps it to. If there is none it returns "", and the field is left out.
-func Term(erp string, terms []string, other map[string]string) string {
+// Term returns Procore's term for a term of the ERP: the same word except for case, spaces and hyphens, or the
+// word that the map synonyms has for it. It returns "" if Procore has no such term; the field is then left out.
+func Term(erp string, terms []string, synonyms map[string]string) string {
 	w := strings.NewReplacer(" ", "_", "-", "_").Replace(strings.ToLower(strings.TrimSpace(erp)))
 	if slices.Contains(terms, w) {
 		return w
 	}
-	return other[w]
+	return synonyms[w]
 }
 
 // Fields makes an object of name, value pairs. It leaves out empty strings and zero ids, so that a value that

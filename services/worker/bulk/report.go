@@ -42,9 +42,10 @@ func (r *Report) Optional(err error) error {
 	return nil
 }
 
-// CloseOuts closes all request details of the task's payload alike. If there are none, the close-out of
-// detail 0 has the result. The links and assignments go with a success, or with a close-out of their own
-// before a failure, as they are valid in either case.
+// CloseOuts returns a close-out for each request detail of the task's payload, all with the same result. If the
+// payload names no request detail, it returns a single close-out without a request detail. Links and assignments
+// are valid even if the event failed: they are in the first success or, before the failures, in a success of their
+// own.
 func (r *Report) CloseOuts(t *worker.Task) []*tiebackv1.CloseOut {
 	links := slices.SortedFunc(slices.Values(r.Links), func(a, b *tiebackv1.Link) int {
 		return cmp.Or(cmp.Compare(a.ItemType, b.ItemType), cmp.Compare(a.ItemId, b.ItemId))
@@ -82,7 +83,7 @@ func (r *Report) Messages() []string {
 		if r.Staged+r.Updated > 0 {
 			others = " The others were synced."
 		}
-		out = append(out, fmt.Sprintf("Procore refused %d of %d %s: %s.%s Correct these records and sync again.",
+		out = append(out, fmt.Sprintf("Procore refused %d of %d %s: %s.%s Correct the refused records and sync again.",
 			n, n+r.Staged+r.Updated, noun, list(r.Refused), others))
 	}
 	out = append(out, r.Failures...)

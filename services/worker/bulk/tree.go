@@ -9,8 +9,8 @@ import (
 	"github.com/tieback/tieback/pkg/procore"
 )
 
-// WriteTree writes records that name their parents, one level after the other, as a child needs the id that
-// Procore gave its parent. ids has the known ids by origin id and receives the new ones. update makes the
+// WriteTree writes records that name their parents, one level after the other, because a child needs the id
+// that Procore gave its parent. ids has the known ids by origin id and receives the new ids. update makes the
 // update of a record when its level is written.
 func WriteTree(ctx context.Context, s *procore.Session, call procore.SyncCall, records []*Record, ids map[string]int64, update func(*Record) map[string]any) (Answer, error) {
 	all := Answer{IDs: map[string]int64{}}
@@ -33,8 +33,9 @@ func WriteTree(ctx context.Context, s *procore.Session, call procore.SyncCall, r
 	return all, nil
 }
 
-// retryWithoutID writes refused records once more, without an id that no link confirms: the ERP keeps the
-// Procore id of a record that came from there, and Procore may have deleted that record since.
+// retryWithoutID writes refused records again without their Procore id, if that id came from the ERP and no link
+// has it. The ERP keeps the id of a record that came from Procore, and Procore may have deleted that record
+// since.
 func retryWithoutID(ctx context.Context, s *procore.Session, call procore.SyncCall, items []Item, ids map[string]int64, answer *Answer) error {
 	var retry []Item
 	for _, i := range items {

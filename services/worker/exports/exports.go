@@ -92,7 +92,7 @@ func send(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.B
 		b, err = reclaim(ctx, t, d, err)
 	}
 	if err != nil {
-		return nil, refs.wait(err)
+		return nil, refs.transientIfOpen(err)
 	}
 	return b, nil
 }

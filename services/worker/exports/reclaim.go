@@ -10,8 +10,9 @@ import (
 	"github.com/tieback/tieback/services/worker"
 )
 
-// reclaim books a record whose code is already taken by the same record: a reset removed its link, and the
-// ERP kept it. This only concerns records that came from the ERP, as an exported record is found by its key.
+// reclaim books a record that was refused because the ERP still has it under its code: the ERP kept the record
+// when a reset removed the link. This only concerns records that came from the ERP, because an exported record
+// is found by its key.
 // If the code is taken by anything else, or the ERP's record is now linked to another record of Procore, the
 // refusal is returned.
 func reclaim(ctx context.Context, t *worker.Task, d payload.Document, refusal error) (*tiebackv1.Booking, error) {

@@ -15,8 +15,9 @@ import (
 // booking.
 //
 //	a link exists                          its origin id, as last reported to Procore
-//	no link, but the ERP has the booking   the booking's: the link follows, or Procore refused the mark
-//	neither, and the event is recent       the event is retried: the record may be booked soon
+//	no link, but the ERP has the booking   the origin id of the booking; its link is stored later, or never if
+//	                                       Procore refused the mark
+//	neither, and the event is recent       the event is retried, because the record may be booked soon
 //	neither                                refused with a message, or left empty if the reference is optional
 //
 // The lines of a contract have no keys of their own in the ERP. If the contract is booked but not yet
@@ -107,8 +108,9 @@ func (r *references) lookUp(ctx context.Context, rec record) (string, error) {
 	return booking.GetOriginId(), err
 }
 
-// wait turns a refusal into a transient error if the cause may be a referenced record that is not booked yet.
-func (r *references) wait(err error) error {
+// transientIfOpen turns a refusal into a transient error if the cause may be a referenced record that is not
+// booked yet.
+func (r *references) transientIfOpen(err error) error {
 	if !r.Fresh || !r.open || fault.ClassOf(err) != fault.Permanent {
 		return err
 	}

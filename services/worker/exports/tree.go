@@ -12,8 +12,8 @@ import (
 )
 
 // tree returns a handler that books a job or sub job, then its cost codes, parents first, then the cost types
-// assigned to each: later records name the origin ids of earlier ones. Nothing is booked below a refused
-// record.
+// assigned to each, because later records name the origin ids of earlier ones. Nothing is booked below a
+// refused record.
 func tree(read func(payload.Request) (payload.Tree, error)) worker.Handler {
 	return func(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 		top, err := read(t.Payload)
@@ -96,8 +96,8 @@ func (p *treeExport) place(ctx context.Context, rec *tiebackv1.Record) error {
 	return inherit(ctx, p.Task, above.Entity, above.ProcoreId, rec)
 }
 
-// inherit moves a record to the generation of its owner, if the owner was unlinked or reset since: an ERP
-// that no longer has a job has none of the job's records.
+// inherit starts the owner's generation for the record too, if the owner was ever unlinked or reset, because an
+// ERP that no longer has a job has none of the job's records.
 func inherit(ctx context.Context, t *worker.Task, owner tiebackv1.Entity, ownerID int64, r *tiebackv1.Record) error {
 	generation, err := t.ERP.Generation(ctx, owner, ownerID)
 	if err != nil || generation == "" {
@@ -131,7 +131,7 @@ func (p *treeExport) costCode(ctx context.Context, code payload.CostCode) error 
 	return nil
 }
 
-// resolveParent fills in the origin id of a cost code's parent: just booked, or known from before.
+// resolveParent fills in the origin id of a cost code's parent, which was just booked or is known from before.
 func (p *treeExport) resolveParent(ctx context.Context, code payload.CostCode) error {
 	if code.ParentID == 0 {
 		return nil

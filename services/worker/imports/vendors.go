@@ -19,7 +19,7 @@ func linkVendor(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, err
 	return linkVendors(ctx, t, links)
 }
 
-// linkAllVendors skips vendors without an origin id: the ERP does not have them.
+// linkAllVendors skips vendors without an origin id, because the ERP does not have them.
 func linkAllVendors(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	var links []*tiebackv1.Link
 	for _, v := range t.Payload.Data.Objects("vendors") {
@@ -56,7 +56,7 @@ func mergeVendors(_ context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, err
 }
 
 // syncInsurances writes the insurances of vendors, if the ERP has insurances. For more than one vendor it
-// lists those of all vendors once.
+// lists the insurances of all vendors once.
 func syncInsurances(ctx context.Context, t *worker.Task, vendors []*tiebackv1.Link, report *bulk.Report) error {
 	can, err := bulk.Listable(ctx, t)
 	if err != nil || !can[insurance] || len(vendors) == 0 {

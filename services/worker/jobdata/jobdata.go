@@ -1,12 +1,12 @@
-// Package jobdata writes the data of one job that four events share to Procore: the cost codes of a job or
-// sub job, the line item types of each, and the job costs.
+// Package jobdata writes the data of one job to Procore: the cost codes of a job or sub job, the line item types
+// of each, and the job costs. Four events use it:
 //
 //	sync_single_job, sync_sub_job, create_job_in_procore    all three
 //	create_sub_job_in_procore                               cost codes and assignments
 //
 // The data is read completely each time. It is written if it differs from what was last written, or if the id of
-// a cost code is not known. So the next sync repeats what was refused or lost, and a sync without
-// changes writes nothing. Assignments are not written here: the status-reporter writes them from the close-out.
+// a cost code is not known. So the next sync repeats what was refused or lost, and a sync without changes writes
+// nothing. Assignments are not written here, because the status-reporter writes them from the close-out.
 package jobdata
 
 import (

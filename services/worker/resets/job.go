@@ -19,8 +19,8 @@ var inside = []struct {
 	{tiebackv1.Entity_ENTITY_BUDGET, "budget"},
 }
 
-// job resets a job or sub job with the records in it. The payload names only the job: the ERP is asked for
-// the records in it, and Procore's ids are those of our links. If the ERP removes the job, a later export of
+// job resets a job or sub job with the records in it. The payload names only the job, so job asks the ERP
+// for the records in it, and takes Procore's ids from the links. If the ERP removes the job, a later export of
 // it starts new generations for these records; see package exports.
 func job(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	return each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) {
@@ -79,7 +79,7 @@ func contents(ctx context.Context, t *worker.Task, rec *tiebackv1.Record) ([]lin
 	return all, nil
 }
 
-// listed returns the linked records in a list of the ERP. It returns none if the ERP can't list the entity.
+// listed returns the linked records in a list of the ERP. It returns no records if the ERP can't list the entity.
 func listed(ctx context.Context, t *worker.Task, req *tiebackv1.ListRequest, itemType string) ([]linked, error) {
 	ids, err := t.State.Links(ctx, t.Event.CompanyId, itemType)
 	if err != nil || len(ids) == 0 {
@@ -103,7 +103,7 @@ func listed(ctx context.Context, t *worker.Task, req *tiebackv1.ListRequest, ite
 	return found, nil
 }
 
-// within guards against an ERP that lists more than it was asked for: a record of another job stays synced. A
+// within guards against an ERP that lists more than it was asked for, so that a record of another job stays synced. A
 // tombstone may lack its job.
 func within(req *tiebackv1.ListRequest, c *tiebackv1.Change) bool {
 	same := func(want, got string) bool { return want == "" || got == want || got == "" && c.Deleted }

@@ -1,10 +1,10 @@
 // Package resets resets synced records on behalf of a super user.
 //
-// Master data (codes, jobs, sub jobs) stays in the ERP, as the events dictionary requires nothing else. Its links
-// are removed, and Procore shows it as not synced. Its generation stays the same: a later export finds the record
-// and changes it in place, so that nothing is booked twice. A record that did not come from an export is found by
-// what the reset recorded; see worker.Task.ForgottenLink. Only a job's budget stays linked, as long as the ERP has
-// it. If a company sets resets: remove, master data is reset like a document.
+// Master data (codes, jobs, sub jobs) stays in the ERP, because the events dictionary does not require its removal.
+// Its links are removed, and Procore shows it as not synced. Its generation stays the same, so that a later export
+// finds the record and changes it in place, and nothing is booked twice. A record that did not come from an export is
+// found by what the reset recorded; see worker.Task.ForgottenLink. Only a job's budget stays linked, as long as the
+// ERP has it. If a company has the setting "resets: remove", master data is reset like a document.
 //
 // A document is removed from the ERP, then unsynced, unlinked or deleted in Procore. If only its link were removed,
 // the next export would book it twice.
@@ -14,7 +14,7 @@
 //	keeps it                     no                refused; nothing changes in Procore
 //	keeps it                     yes               Procore's side is reset anyway
 //
-// Resets have no request detail: a refusal becomes a dead letter, which an operator sees.
+// A refusal becomes a dead letter, which an operator sees, because a reset has no request detail.
 package resets
 
 import (
@@ -74,8 +74,8 @@ func each(t *worker.Task, reset func(payload.Link) (*tiebackv1.CloseOut, error))
 
 // forget removes the links of a record that the ERP keeps, and of the records in it except the budget.
 func forget(ctx context.Context, t *worker.Task, link payload.Link, inside []linked) (*tiebackv1.CloseOut, error) {
-	// A budget in the ERP stays linked. Its transactions stay marked, so a new export of it would book the
-	// total of its job costs in addition to them.
+	// A budget that the ERP has stays linked. Without the link, a new export would book the totals of its job costs
+	// in addition to its transactions, which stay marked as synced.
 	inside = slices.DeleteFunc(inside, func(r linked) bool { return r.Type == "budget" && !r.deleted })
 	itself := linked{Item: payload.Item{Type: link.ItemTypes[0], ID: link.Record.ProcoreId}, origin: link.Record.OriginId}
 	for _, r := range append(inside, itself) {

@@ -18,7 +18,7 @@ const maxCalls = 20
 //
 //	changed since the cursor                  written, then the cursor is saved
 //	older, waiting                            tried again
-//	older, missing (if missing is not nil)    written: Procore should have the record, but it is not linked
+//	older, missing (if missing is not nil)    written, because Procore should have the record, but it is not linked
 type feed struct {
 	entity  tiebackv1.Entity
 	limit   int32                         // records per page; 0: as many as fill a call
@@ -27,10 +27,10 @@ type feed struct {
 	write   func(context.Context, batch) (map[string]bool, error)
 }
 
-// batch is a set of changes. first means that no sync ran before, so Procore has none of our records.
+// batch is a set of changes.
 type batch struct {
 	changes []*tiebackv1.Change
-	first   bool
+	first   bool // no sync ran before, so Procore has no record from the ERP
 }
 
 func (f feed) run(ctx context.Context, t *worker.Task) error {
@@ -69,7 +69,7 @@ func (f feed) run(ctx context.Context, t *worker.Task) error {
 func (f feed) changes(ctx context.Context, t *worker.Task, pos *position) (map[string]bool, error) {
 	seen := map[string]bool{}
 	b := batch{first: pos.saved.Cursor == ""}
-	for page, err := range since(ctx, t, f.request(pos.saved.Cursor)) {
+	for page, err := range changesSince(ctx, t, f.request(pos.saved.Cursor)) {
 		if err != nil {
 			return nil, err
 		}
@@ -120,9 +120,9 @@ func (f feed) writeOlder(ctx context.Context, t *worker.Task, pos *position, due
 	return nil
 }
 
-// since pages through changes. If the ERP no longer knows the cursor, for example because its books were
-// restored or moved, since starts over.
-func since(ctx context.Context, t *worker.Task, req *tiebackv1.ListRequest) iter.Seq2[*tiebackv1.ListResponse, error] {
+// changesSince pages through the changes since a cursor. If the ERP no longer knows the cursor, for example
+// because its books were restored or moved, changesSince starts over.
+func changesSince(ctx context.Context, t *worker.Task, req *tiebackv1.ListRequest) iter.Seq2[*tiebackv1.ListResponse, error] {
 	return func(yield func(*tiebackv1.ListResponse, error) bool) {
 		unknown := false
 		for page, err := range t.ERP.Changes(ctx, req) {

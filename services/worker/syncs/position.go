@@ -10,8 +10,8 @@ import (
 	"github.com/tieback/tieback/services/worker"
 )
 
-// maxWaiting is the number of records that can wait: their list must fit in one message. Beyond it the cursor
-// is not saved, and the next sync writes from there again.
+// maxWaiting is the number of records that can wait, because their list must fit in one message. Beyond it the
+// position is no longer saved, and the next sync starts again from the last saved one.
 const maxWaiting = 20_000
 
 // savedPosition is the position up to which the changes of an entity are in Procore, except for the records
@@ -28,7 +28,7 @@ type position struct {
 	entity  tiebackv1.Entity
 	saved   savedPosition
 	waiting map[string]bool
-	full    bool // too many records wait: the cursor is not saved
+	full    bool // too many records wait, so the position is not saved
 }
 
 func loadPosition(ctx context.Context, t *worker.Task, e tiebackv1.Entity) (*position, error) {

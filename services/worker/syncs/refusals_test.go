@@ -18,7 +18,7 @@ func TestRefusedRecordsAreTriedAgain(t *testing.T) {
 	many(b, 120)
 	b.Procore.RefuseItem = map[string]string{"V-3": "is too long", "V-77": "is taken"}
 	out := run(t, b, "sync_vendors")
-	want := `Procore refused 2 of 120 vendors: vendor "Vendor 3": name: is too long; vendor "Vendor 77": name: is taken. The others were synced. Correct these records and sync again.`
+	want := `Procore refused 2 of 120 vendors: vendor "Vendor 3": name: is too long; vendor "Vendor 77": name: is taken. The others were synced. Correct the refused records and sync again.`
 	if len(out) != 1 || out[0].RequestDetailId != 100 || out[0].Status != tiebackv1.Status_STATUS_FAILED || strings.Join(out[0].Messages, "|") != want {
 		t.Error(out)
 	}

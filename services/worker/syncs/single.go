@@ -92,7 +92,7 @@ func (s single) updateRecord(ctx context.Context, t *worker.Task, report *bulk.R
 	return jobdata.SaveHash(ctx, t, s.entity.String(), s.Job, hash)
 }
 
-// find finds the record in the ERP's list, as the contract has no call that reads one record.
+// find finds the record in the ERP's list, as connector.Driver has no call that reads one record.
 func (s single) find(ctx context.Context, t *worker.Task) (*tiebackv1.Record, error) {
 	req := &tiebackv1.ListRequest{Entity: s.entity, Limit: procore.MaxUpdates}
 	origin := s.OriginID

@@ -36,7 +36,7 @@ type kind struct {
 	limit     int32                                              // see feed
 	restage   bool                                               // a linked record may be staged again
 	blocked   func(*staging, *tiebackv1.Record) string           // why it can't be synced yet, or ""; nil: never blocked
-	needs     []string                                           // further item types whose links blocked and write use
+	needs     []string                                           // other item types; the functions blocked and write need their links
 }
 
 // staging is one sync of a kind.

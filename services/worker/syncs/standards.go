@@ -13,8 +13,8 @@ import (
 	"github.com/tieback/tieback/services/worker/bulk"
 )
 
-// standard is an entity of a company that Procore takes directly. Its ids are kept as links, as exports and
-// other syncs name them.
+// standard is an entity of a company that Procore takes directly. Its ids are kept as links, because exports
+// and other syncs use them.
 type standard struct {
 	entity   tiebackv1.Entity
 	itemType string
@@ -105,12 +105,12 @@ type due struct {
 }
 
 // due reads the changes since the saved position, the records that wait, and the records whose Procore id is
-// not known: an outcome may have been lost.
+// not known, because an outcome may have been lost.
 func (s standard) due(ctx context.Context, t *worker.Task, pos *position, known map[string]int64) (due, error) {
 	d := due{cursor: pos.saved.Cursor, exists: map[string]bool{}}
 	wanted := maps.Clone(pos.waiting)
 	req := &tiebackv1.ListRequest{Entity: s.entity, Cursor: pos.saved.Cursor, Limit: procore.MaxUpdates}
-	for page, err := range since(ctx, t, req) {
+	for page, err := range changesSince(ctx, t, req) {
 		if err != nil {
 			return d, err
 		}
@@ -119,7 +119,7 @@ func (s standard) due(ctx context.Context, t *worker.Task, pos *position, known 
 		}
 		d.changes, d.cursor = append(d.changes, page.Changes...), page.Cursor
 	}
-	for origin := range pos.waiting { // tried now: it no longer waits unless it is refused again
+	for origin := range pos.waiting { // tried now, so it no longer waits unless it is refused again
 		d.changes = append(d.changes, &tiebackv1.Change{Record: &tiebackv1.Record{OriginId: origin}})
 	}
 	all, err := bulk.List(ctx, t, &tiebackv1.ListRequest{Entity: s.entity})

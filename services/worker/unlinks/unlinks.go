@@ -4,10 +4,10 @@
 //	deleted, or never there        the record's next generation starts; then Procore unlinks the record through status
 //	                               management, and its lines through external data
 //
-// Procore has already unlinked a vendor or standard cost code when the event arrives: only our link is removed. The two types
+// Procore has already unlinked a vendor or standard cost code when the event arrives, so only our link is removed. The two types
 // that begin with delete_ delete the records in Procore instead.
 //
-// The next generation must be stored first: an export after the unlink makes a new booking, and an older
+// The next generation must be stored first. Then an export after the unlink makes a new booking, and an older
 // one that is still under way is refused.
 package unlinks
 
@@ -44,7 +44,7 @@ func Run(ctx context.Context, a *tenant.App) error {
 }
 
 // unlinkAlways removes the link of a record that Procore has unlinked, whether or not the ERP still has the
-// record. A vendor or standard cost code may stay in use there. It makes no call to Procore.
+// record. A vendor or standard cost code may stay in use in the ERP. It makes no call to Procore.
 func unlinkAlways(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	return each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) {
 		if err := t.ERP.NextGeneration(ctx, t.Order(), link.Record.Entity, link.Record.ProcoreId); err != nil {

@@ -243,19 +243,19 @@ func (e *ERP) Links(_ context.Context, _ int64, itemType string) (map[string]int
 }
 
 // Cursor returns a saved cursor.
-func (e *ERP) Cursor(_ context.Context, company int64, entity string) (string, error) {
+func (e *ERP) Cursor(_ context.Context, company int64, key string) (string, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.cursors[fmt.Sprintf("%d/%s", company, entity)], nil
+	return e.cursors[fmt.Sprintf("%d/%s", company, key)], nil
 }
 
 // SaveCursor saves a cursor.
-func (e *ERP) SaveCursor(_ context.Context, company int64, entity, cursor string) error {
+func (e *ERP) SaveCursor(_ context.Context, company int64, key, cursor string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.cursors == nil {
 		e.cursors = map[string]string{}
 	}
-	e.cursors[fmt.Sprintf("%d/%s", company, entity)] = cursor
+	e.cursors[fmt.Sprintf("%d/%s", company, key)] = cursor
 	return nil
 }

@@ -8,4 +8,4 @@ import { Refusal } from './problem.js';
 export const superseded = (row: Row, { order = '', orderLatest }: PutRequest | RemoveRequest): boolean =>
   order !== '' && order < row.orderLatest && orderLatest !== row.orderLatest;
 
-export const refusal = (r: Rec): Refusal => new Refusal('request', `A newer request, or another one of the same second, has already changed the ${call(r)}.`);
+export const refusal = (r: Rec): Refusal => new Refusal('request', `A newer request, or one made in the same second, has already changed the ${call(r)}.`);

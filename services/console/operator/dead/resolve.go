@@ -37,7 +37,7 @@ const timeout = 30 * time.Second
 func (r *Resolver) Replay(ctx context.Context, id uint64, again bool) (Resolution, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	l, err := request.WrittenDeadLetter(ctx, r.Bus, id)
+	l, err := request.ReadWithoutResolutions(ctx, r.Bus, id)
 	if err != nil {
 		return Resolution{}, err
 	}
@@ -59,7 +59,7 @@ func (r *Resolver) Replay(ctx context.Context, id uint64, again bool) (Resolutio
 func (r *Resolver) Discard(ctx context.Context, id uint64, reason string) (Resolution, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	l, err := request.WrittenDeadLetter(ctx, r.Bus, id)
+	l, err := request.ReadWithoutResolutions(ctx, r.Bus, id)
 	if err != nil {
 		return Resolution{}, err
 	}

@@ -115,13 +115,14 @@ func handleRefusedDetails(ctx context.Context, s *procore.Session, details []*de
 }
 
 // refused handles a request detail that Procore refused to update. What it does depends on the status that the request detail has
-// in Procore:
+// in Procore, and on the status to report. The first row that applies counts:
 //
-//	the one to report                         nothing: an earlier delivery of the outcome reported it
-//	called off; to report: any but success    it goes into kept_status
-//	any other; to report: in progress         nothing: the request detail is final by now
-//	any other final one; Item.MayBeFinal      it goes into kept_status, because Procore keeps the first final status
-//	else                                      a permanent error
+//	in Procore             to report                     what refused does
+//	called off or unknown  not success                   sets kept_status to the status in Procore
+//	any                    the same status               nothing, because an earlier delivery reported it
+//	any                    in progress                   nothing, because the request detail is final by now
+//	another final status   final, with Item.MayBeFinal   sets kept_status, because Procore keeps the first final status
+//	otherwise                                            sets a permanent error
 func (d *detail) refused(ctx context.Context, s *procore.Session, why string) {
 	current, err := procore.DetailStatus(ctx, s.Do, d.id)
 	if err != nil {
@@ -130,7 +131,7 @@ func (d *detail) refused(ctx context.Context, s *procore.Session, why string) {
 	}
 	for _, u := range d.units {
 		switch {
-		case procore.DetailCalledOff(current) && u.Status != tiebackv1.Status_STATUS_SUCCESS:
+		case procore.PreventsProcessing(current) && u.Status != tiebackv1.Status_STATUS_SUCCESS:
 			u.KeptStatus = current
 		case current == statusNames[u.Status], u.Status == tiebackv1.Status_STATUS_IN_PROGRESS:
 		case u.mayBeFinal && final(current):

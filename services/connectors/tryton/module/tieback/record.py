@@ -95,10 +95,10 @@ class Record(ModelSQL):
         return found[0] if found else None
 
     def refuse_superseded(self, order, order_latest):
-        "Refuse a write if a newer request, or another one of the same second, wrote the record; see PutRequest.order."
+        "Refuse a write if a newer request, or one made in the same second, wrote the record; see PutRequest.order."
         latest = self.order_latest or ''
         if order and order < latest and order_latest != latest:
-            raise Refused('request', "A newer request, or another one of the same second, has already changed the %s."
+            raise Refused('request', "A newer request, or one made in the same second, has already changed the %s."
                 % self.entity.replace('_', ' '))
 
     @classmethod
