@@ -176,7 +176,7 @@ func (b *Bus) waitForBroker(ctx context.Context) error { return b.wait(ctx, b.pr
 // its own. A broker configured otherwise may have both in one account. probe finds out which, before any other request.
 func (b *Bus) probe(ctx context.Context) error {
 	_, err := b.js.AccountInfo(ctx)
-	// nats.go returns ErrJetStreamNotEnabled if nothing responds on the prefix, as with one account.
+	// nats.go returns ErrJetStreamNotEnabled if nothing responds on the prefix, as in a broker with one account.
 	if b.js.Options().APIPrefix == "" || !errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
 		return err
 	}

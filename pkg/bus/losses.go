@@ -34,7 +34,7 @@ func (l Loss) String() string {
 	return fmt.Sprintf("%s has lost %s that it had acknowledged (%s)", l.Stream, messages, l.Why)
 }
 
-// LossAction tells an operator what to do about a loss.
+// LossAction says what an operator should do about a loss.
 const LossAction = "restore the broker's data from a backup, or run tieback sweep and then tieback audit and compare the result with Procore; " +
 	"then run tieback losses --accept --reason WHY to stop reporting this loss"
 

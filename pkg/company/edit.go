@@ -100,14 +100,14 @@ func (f *File) Client(name string) *Entry {
 	return nil
 }
 
-// find returns the item of list in whose field name has the given value, or nil.
-func (f *File) find(in, name, value string) *yaml.Node {
-	list, err := f.list(in)
+// find returns the first item of a list whose field fieldName has the given value, or nil.
+func (f *File) find(listName, fieldName, value string) *yaml.Node {
+	list, err := f.list(listName)
 	if err != nil {
 		return nil
 	}
 	for _, n := range list.Content {
-		if v := field(target(n), name); v != nil && v.Value == value {
+		if v := field(target(n), fieldName); v != nil && v.Value == value {
 			return target(n)
 		}
 	}

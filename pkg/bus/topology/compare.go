@@ -99,8 +99,7 @@ func versionDifferences(has map[string]string) []string {
 }
 
 // Changes describes what bus.SetUp did to a configuration: "created", "unchanged", "left as a newer version configured it",
-// or "changed: …" with the names of the changed settings. before is nil if the stream or
-// consumer did not exist.
+// or "changed: …" with the names of the changed settings. before is nil if the stream or consumer did not exist.
 func Changes[C any](before *C, after C, metadata map[string]string) string {
 	switch {
 	case before == nil:

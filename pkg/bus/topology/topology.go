@@ -156,8 +156,8 @@ func QuotaStream(c Config) Stream {
 }
 
 // For returns the configuration to create or update the stream with. replicas is the number that the stream has now,
-// or 0 if it does not exist. For never lowers the number: a command that runs in a shell without TIEBACK_NATS_REPLICAS must not
-// remove replicas.
+// or 0 if it does not exist. For never lowers the number: a command that runs in a shell without TIEBACK_NATS_REPLICAS must
+// not remove replicas.
 //
 // A volatile stream is not synced to disk, but must exist after a restart, because services may have no right to create
 // it. With several replicas its storage is memory, because the cluster keeps the stream's configuration. A single broker
