@@ -31,9 +31,9 @@ func (l *line) status(change func(*status.Options)) *operatorv1.Overview {
 	if change != nil {
 		change(&o)
 	}
-	r, err := status.New(l.Bus, o).Read(l.world.Context(), time.Minute, nil)
+	r, err := status.New(l.Bus, o).Read(l.world.Context(), time.Minute)
 	l.world.must(err)
-	return r
+	return r.Overview(nil)
 }
 
 // until reads the status until it satisfies a condition.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 
 	"connectrpc.com/connect"
 	"go.uber.org/zap"
@@ -30,8 +29,7 @@ type API struct {
 
 	checking chan struct{} // has an element while checks are made
 
-	looks  sync.Mutex // guards reader
-	reader *status.Reader
+	readings *readings
 
 	quotas quotas
 }
@@ -54,7 +52,7 @@ var _ interface {
 func New(a *tenant.App, o Options) *API {
 	s := statusOptions(a)
 	s.Embedded = o.Stopped
-	return &API{Options: o, app: a, state: state.Of(a.Bus), checking: make(chan struct{}, 1), reader: status.New(a.Bus, s)}
+	return &API{Options: o, app: a, state: state.Of(a.Bus), checking: make(chan struct{}, 1), readings: newReadings(status.New(a.Bus, s).Read)}
 }
 
 // maxRequest bounds the body of a call: an edited event may be as large as a message of the broker.

@@ -320,6 +320,8 @@ func (a *API) resolve(ctx context.Context, ids []uint64, wait bool, one func(con
 		}
 		results[r.ID] = out
 	})
+	defer a.readings.forget() // after the wait
+	a.readings.forget()
 	if wait {
 		waiting, cancel := context.WithTimeout(ctx, maxWait)
 		defer cancel()

@@ -64,7 +64,8 @@ func (a *API) WatchOverview(ctx context.Context, r *operatorv1.WatchOverviewRequ
 	}
 }
 
-// overview returns the overview of the companies that were asked for and that the caller may see.
+// overview returns the overview of the companies that were asked for and that the caller may see. It is of the last second, or
+// newer than the last change that was made through this API.
 func (a *API) overview(ctx context.Context, asked []int64, window *durationpb.Duration) (*operatorv1.Overview, error) {
 	ids, all, err := a.visible(ctx, asked)
 	if err != nil {
@@ -76,10 +77,11 @@ func (a *API) overview(ctx context.Context, asked []int64, window *durationpb.Du
 	if all {
 		ids = nil
 	}
-	o, err := a.read(ctx, window.AsDuration(), ids)
+	reading, err := a.readings.get(ctx, window.AsDuration())
 	if err != nil {
 		return nil, err
 	}
+	o := reading.Overview(ids)
 	for _, id := range asked {
 		if len(o.Unread) == 0 && !slices.ContainsFunc(o.Companies, func(c *operatorv1.CompanyState) bool { return c.Id == id }) {
 			return nil, a.notServed(ctx, id)
@@ -96,13 +98,6 @@ func (a *API) overview(ctx context.Context, asked []int64, window *durationpb.Du
 		}
 	}
 	return o, nil
-}
-
-// read reads a report. Reports are read one at a time, as each continues the count of the last one.
-func (a *API) read(ctx context.Context, window time.Duration, ids []int64) (*operatorv1.Overview, error) {
-	a.looks.Lock()
-	defer a.looks.Unlock()
-	return a.reader.Read(ctx, window, ids)
 }
 
 // addSeries adds the last hour to an overview; ids nil: of all companies.

@@ -31,6 +31,7 @@ func (a *API) Pause(ctx context.Context, r *operatorv1.PauseRequest) (*operatorv
 	if err := a.state.Pause(ctx, p); err != nil {
 		return nil, err
 	}
+	a.readings.forget()
 	a.app.Log.Info("paused a company", zap.Int64("company", p.Company), zap.String("stage", p.Stage), zap.String("who", p.Who), zap.String("reason", p.Reason))
 	c, err := a.company(ctx, r.CompanyId)
 	return &operatorv1.PauseResponse{Company: c}, err
@@ -47,6 +48,7 @@ func (a *API) Resume(ctx context.Context, r *operatorv1.ResumeRequest) (*operato
 	if err := a.state.Resume(ctx, r.CompanyId, r.Stage); err != nil {
 		return nil, err
 	}
+	a.readings.forget()
 	a.app.Log.Info("resumed a company", zap.Int64("company", r.CompanyId), zap.String("stage", r.Stage), zap.String("who", access.From(ctx).Name))
 	c, err := a.company(ctx, r.CompanyId)
 	return &operatorv1.ResumeResponse{Company: c}, err

@@ -20,8 +20,8 @@ type quotas struct {
 // Run records once a minute what is left of the companies' hourly rate limits, for the last hour of an overview, until ctx ends.
 func (a *API) Run(ctx context.Context) {
 	for tick := time.Tick(time.Minute); ; {
-		if o, err := a.read(ctx, 0, nil); err == nil {
-			a.quotas.add(o)
+		if r, err := a.readings.get(ctx, 0); err == nil {
+			a.quotas.add(r.Overview(nil))
 		}
 		select {
 		case <-ctx.Done():

@@ -57,6 +57,7 @@ func (a *API) Sweep(ctx context.Context, r *operatorv1.SweepRequest) (*operatorv
 	}
 	a.app.Log.Info("sweeping a company for an operator", zap.Int64("company", r.CompanyId), zap.String("who", access.From(ctx).Name))
 	result, err := s.Sweep(ctx, r.CompanyId)
+	a.readings.forget()
 	if err != nil {
 		return nil, err
 	}

@@ -260,6 +260,7 @@ func (a *API) TryNow(ctx context.Context, r *operatorv1.TryNowRequest) (*operato
 	if err := a.state.Retry(ctx, state.Retry{Company: r.CompanyId, Request: r.RequestId, At: time.Now().UTC()}); err != nil {
 		return nil, err
 	}
+	a.readings.forget()
 	a.app.Log.Info("starting the next attempt at a request for an operator", zap.Int64("company", r.CompanyId), zap.Int64("erp_request", r.RequestId), zap.String("who", access.From(ctx).Name))
 	return &operatorv1.TryNowResponse{Started: true, Text: fmt.Sprintf("The next attempt at stage %s starts within a few seconds.", t.Current.Stage)}, nil
 }

@@ -32,7 +32,7 @@ const (
 func Line(a *operatorv1.Attention) string { return a.Text + ": " + a.Action }
 
 // attention returns what needs attention.
-func (v *reading) attention() (all []*operatorv1.Attention) {
+func (v *overview) attention() (all []*operatorv1.Attention) {
 	add := func(a *operatorv1.Attention) { all = append(all, a) }
 	for _, u := range v.report.Unread {
 		add(&operatorv1.Attention{Kind: KindBroker, Text: "the broker did not answer: " + u, Action: "run tieback doctor"})
@@ -62,7 +62,9 @@ func (v *reading) attention() (all []*operatorv1.Attention) {
 		add(&operatorv1.Attention{Kind: KindDeadLetters, Text: count(unresolved, "dead letter is unresolved", "dead letters are unresolved"), Action: "tieback dead list", Count: unresolved})
 	}
 	for _, p := range v.pauses {
-		add(paused(p))
+		if v.has(p.Company) {
+			add(paused(p))
+		}
 	}
 	return all
 }
@@ -81,7 +83,7 @@ func paused(p state.Pause) *operatorv1.Attention {
 func idle(q *operatorv1.Queue) bool { return q.Waiting > 0 && !q.Consumed }
 
 // queueAttention returns the attention that a queue needs; nil: none.
-func (v *reading) queueAttention(q *operatorv1.Queue) *operatorv1.Attention {
+func (v *overview) queueAttention(q *operatorv1.Queue) *operatorv1.Attention {
 	switch {
 	case idle(q) && !v.Embedded:
 		return &operatorv1.Attention{
@@ -105,7 +107,7 @@ func (v *reading) queueAttention(q *operatorv1.Queue) *operatorv1.Attention {
 }
 
 // stopped reports the messages in the embedded broker.
-func (v *reading) stopped() []*operatorv1.Attention {
+func (v *overview) stopped() []*operatorv1.Attention {
 	var waiting []string
 	n := uint64(0)
 	for _, q := range v.report.Queues {
@@ -125,7 +127,7 @@ func (v *reading) stopped() []*operatorv1.Attention {
 const refusedAfter = time.Minute
 
 // refusedCredentials returns each client whose credentials Procore refuses, once.
-func (v *reading) refusedCredentials() (all []*operatorv1.Attention) {
+func (v *overview) refusedCredentials() (all []*operatorv1.Attention) {
 	seen := map[string]bool{}
 	for _, c := range v.report.Companies {
 		if c.Refusal == nil || v.at.Sub(c.Refusal.Since.AsTime()) < refusedAfter || c.Client != "" && seen[c.Client] {

@@ -12,6 +12,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/request"
+	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/pkg/trouble"
 	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 )
@@ -41,7 +42,7 @@ func TestAttention(t *testing.T) {
 		{"credentials refused", &operatorv1.Overview{Companies: []*operatorv1.CompanyState{{Id: 7, Refusal: &operatorv1.Refusal{Since: timestamppb.New(now.Add(-2 * time.Minute)), Status: 401}}}}, "the credentials of company 7 since 2026-11-29 11:58:00 UTC (status 401), and no call to Procore can be made: correct client_id"},
 		{"a shared client's", &operatorv1.Overview{Companies: []*operatorv1.CompanyState{{Id: 7, Client: "acme", Refusal: &operatorv1.Refusal{Since: timestamppb.New(now.Add(-time.Hour)), TokenUntil: timestamppb.New(now.Add(30 * time.Minute))}}}}, "client acme (company 7 and all others that use it) since 2026-11-29 11:00:00 UTC (status 0), and the previous token is used until 2026-11-29 12:30:00 UTC"},
 	} {
-		v := &reading{Reader: &Reader{}, report: c.report, at: now}
+		v := &overview{Reading: &Reading{Reader: &Reader{}, at: now}, report: c.report}
 		got := v.attention()
 		if c.want == "" && len(got) > 0 || c.want != "" && !slices.ContainsFunc(got, func(a *operatorv1.Attention) bool { return strings.Contains(Line(a), c.want) }) {
 			t.Errorf("%s: needs %q, want %q", c.name, got, c.want)
@@ -74,7 +75,7 @@ func TestTroubledSystems(t *testing.T) {
 		{"Procore's limit", &operatorv1.Trouble{Source: "procore", Class: "throttled", Since: timestamppb.New(at.Add(-time.Hour))}, ""},
 		{"an ERP that hangs, seen by those that have no turn", &operatorv1.Trouble{Source: "erp", Class: "throttled", Reason: string(fault.NoAnswer), Since: timestamppb.New(at.Add(-time.Hour))}, "its ERP has not answered since"},
 	} {
-		v := &reading{Reader: New(nil, Options{}), at: at, report: &operatorv1.Overview{Companies: []*operatorv1.CompanyState{{Id: 7, Name: "Acme", Troubles: []*operatorv1.Trouble{c.trouble}}}}}
+		v := &overview{Reading: &Reading{Reader: New(nil, Options{}), at: at}, report: &operatorv1.Overview{Companies: []*operatorv1.CompanyState{{Id: 7, Name: "Acme", Troubles: []*operatorv1.Trouble{c.trouble}}}}}
 		got := v.attention()
 		if c.want == "" && len(got) > 0 || c.want != "" && (len(got) != 1 || !strings.Contains(Line(got[0]), c.want)) {
 			t.Errorf("%s: needs %q, want %q", c.name, got, c.want)
@@ -84,7 +85,7 @@ func TestTroubledSystems(t *testing.T) {
 	for id := range int64(9) {
 		many = append(many, &operatorv1.CompanyState{Id: id + 1, Troubles: []*operatorv1.Trouble{of(fault.FromProcore, fault.NoAnswer, time.Hour)}})
 	}
-	v := &reading{Reader: New(nil, Options{}), at: at, report: &operatorv1.Overview{Companies: many}}
+	v := &overview{Reading: &Reading{Reader: New(nil, Options{}), at: at}, report: &operatorv1.Overview{Companies: many}}
 	if got := v.attention(); len(got) != 1 || !strings.HasPrefix(Line(got[0]), "9 companies (1, 2, 3, 4, 5 and others): Procore has not answered, the first since 2026-12-01 11:00:00 UTC") {
 		t.Errorf("of many: %q", got)
 	}
@@ -105,7 +106,7 @@ func TestTroublesOfOneSystemAreMerged(t *testing.T) {
 		{[]trouble.Trouble{of(3, 9, fault.NoAnswer), of(1, 7, fault.NoAnswer)}, 1, fault.NoAnswer},
 		{[]trouble.Trouble{of(1, 7, fault.NoAnswer), of(3, 9, fault.Denied)}, 3, fault.Denied},
 	} {
-		v := &reading{Reader: &Reader{}, at: at, companies: map[int64]*operatorv1.CompanyState{}}
+		v := &Reading{Reader: &Reader{}, at: at, companies: map[int64]*operatorv1.CompanyState{}}
 		for _, recorded := range c.merged {
 			v.addTrouble(recorded)
 		}
@@ -117,7 +118,7 @@ func TestTroublesOfOneSystemAreMerged(t *testing.T) {
 
 // While a report is read from the embedded broker, tieback run is not running, even if messages are in flight.
 func TestEmbeddedBroker(t *testing.T) {
-	v := &reading{Reader: &Reader{Options: Options{Embedded: true}}, report: &operatorv1.Overview{Queues: []*operatorv1.Queue{
+	v := &overview{Reading: &Reading{Reader: &Reader{Options: Options{Embedded: true}}}, report: &operatorv1.Overview{Queues: []*operatorv1.Queue{
 		{Stage: "fetcher", Created: true, Known: true, Waiting: 1}, {Stage: "export", Created: true, Known: true, InFlight: 1, Waiting: 1, Overdue: &operatorv1.RequestRef{CompanyId: 7, RequestId: 12}, OverdueAge: durationpb.New(time.Hour)}, {Stage: "sync", Created: true, Known: true},
 	}}}
 	v.InvalidEntries = 1
@@ -136,14 +137,16 @@ func TestEmbeddedBroker(t *testing.T) {
 // A report of one company has nothing of the others: no state, no problem and no request.
 func TestReportOfOneCompany(t *testing.T) {
 	now := time.Now()
-	v := &reading{Reader: New(nil, Options{Deadlines: request.Deadlines{Interactive: time.Minute}}), at: now, only: []int64{7}, report: &operatorv1.Overview{Queues: []*operatorv1.Queue{{Stage: "export", Created: true, Known: true}}}, companies: map[int64]*operatorv1.CompanyState{}}
-	q := &queue{report: v.report.Queues[0]}
+	q := &queue{report: &operatorv1.Queue{Stage: "export", Created: true, Known: true}}
+	v := &Reading{Reader: New(nil, Options{Deadlines: request.Deadlines{Interactive: time.Minute}}), at: now, queues: []*queue{q}, companies: map[int64]*operatorv1.CompanyState{}}
 	for id := range int64(9) {
 		c := v.company(id + 1)
 		c.DeadLetters, c.Troubles = 1, []*operatorv1.Trouble{{Source: "procore", Reason: string(fault.NoAnswer), Since: timestamppb.New(now.Add(-time.Hour))}}
 		v.addUnfinished(q, bus.Message{Subject: bus.For(bus.Delivery, "", id+1, 12), Stored: now.Add(-time.Duration(20-id) * time.Hour)})
+		v.addNote(id+1, "company %d: a note", id+1)
+		v.pauses = append(v.pauses, state.Pause{Company: id + 1})
 	}
-	o := v.finish()
+	o := v.Overview([]int64{7})
 	if len(o.Companies) != 1 || o.Companies[0].Id != 7 || o.Queues[0].Oldest.GetCompanyId() != 7 || o.Queues[0].Overdue.GetCompanyId() != 7 {
 		t.Errorf("%v", o)
 	}
@@ -152,7 +155,10 @@ func TestReportOfOneCompany(t *testing.T) {
 			t.Errorf("attention %v", a)
 		}
 	}
-	if len(o.Attention) != 3 {
-		t.Errorf("%d problems, want overdue, Procore, and a dead letter: %v", len(o.Attention), o.Attention)
+	if len(o.Attention) != 4 || len(o.Notes) != 1 || !strings.HasPrefix(o.Notes[0], "company 7:") {
+		t.Errorf("%d problems, want overdue, Procore, a dead letter and a pause: %v; notes: %v", len(o.Attention), o.Attention, o.Notes)
+	}
+	if all := v.Overview(nil); len(all.Companies) != 9 || all.Queues[0].Oldest.GetCompanyId() != 1 || all.Queues[0].Overdue.GetCompanyId() != 1 || len(all.Notes) != 9 {
+		t.Errorf("of all companies: %v", all)
 	}
 }

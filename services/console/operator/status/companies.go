@@ -19,13 +19,13 @@ var errNoState = errors.New("the bucket tieback-state is not available")
 
 // readDeadLetters counts each company's unresolved dead letters. It returns which dead letters and resolutions can't be
 // read.
-func (v *reading) readDeadLetters(ctx context.Context) []bus.Gap {
+func (v *Reading) readDeadLetters(ctx context.Context) []bus.Gap {
 	if err := v.deadLetters.Read(ctx); err != nil {
-		v.unread("the dead letters", err)
+		v.addUnread("the dead letters", err)
 		return v.deadLetters.Gaps()
 	}
 	if v.deadLetters.Partial() {
-		v.note("only the newest %d dead letters were counted", v.MaxDeadLetters)
+		v.addNote(0, "only the newest %d dead letters were counted", v.MaxDeadLetters)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -35,10 +35,10 @@ func (v *reading) readDeadLetters(ctx context.Context) []bus.Gap {
 	return v.deadLetters.Gaps()
 }
 
-func (v *reading) readLosses(ctx context.Context, gaps []bus.Gap) {
+func (v *Reading) readLosses(ctx context.Context, gaps []bus.Gap) {
 	all, err := v.bus.Losses(ctx, gaps...)
 	if err != nil {
-		v.unread("the watermarks of the streams", err)
+		v.addUnread("the watermarks of the streams", err)
 		return
 	}
 	v.mu.Lock()
@@ -47,12 +47,12 @@ func (v *reading) readLosses(ctx context.Context, gaps []bus.Gap) {
 }
 
 // readRetries counts each company's unfinished messages with a failed attempt.
-func (v *reading) readRetries(ctx context.Context, queues []*queue) {
+func (v *Reading) readRetries(ctx context.Context, queues []*queue) {
 	byStage := map[string]*queue{}
 	for _, q := range queues {
 		byStage[q.Name] = q
 		if q.incomplete {
-			v.note("%s has %d unfinished messages; the companies' numbers count only the first %d in flight and the first %d that wait", q.Name, q.Pending+uint64(q.InFlight), v.MaxUnfinished, v.MaxUnfinished)
+			v.addNote(0, "%s has %d unfinished messages; the companies' numbers count only the first %d in flight and the first %d that wait", q.Name, q.Pending+uint64(q.InFlight), v.MaxUnfinished, v.MaxUnfinished)
 		}
 	}
 	for _, c := range v.companies {
@@ -60,7 +60,7 @@ func (v *reading) readRetries(ctx context.Context, queues []*queue) {
 	}
 	newest := map[int64]time.Time{}
 	if v.bus.Bucket() == nil {
-		v.unread("the failed attempts", errNoState)
+		v.addUnread("the failed attempts", errNoState)
 		return
 	}
 	more, err := v.bus.EachAttempts(ctx, v.MaxUnfinished, func(of bus.AttemptKey, a bus.Attempts) {
@@ -81,30 +81,27 @@ func (v *reading) readRetries(ctx context.Context, queues []*queue) {
 		}
 	})
 	if err != nil {
-		v.unread("the failed attempts", err)
+		v.addUnread("the failed attempts", err)
 	}
 	if more {
-		v.note("only the failed attempts of %d messages were read", v.MaxUnfinished)
+		v.addNote(0, "only the failed attempts of %d messages were read", v.MaxUnfinished)
 	}
 }
 
 // readQuotas reads what is left of Procore's rate limits, and which credentials Procore refuses.
-func (v *reading) readQuotas(ctx context.Context) {
+func (v *Reading) readQuotas(ctx context.Context) {
 	if v.Quota == nil {
 		return
 	}
 	for id := range v.Companies {
-		if !v.reported(id) {
-			continue
-		}
 		q, err := v.readQuota(ctx, id)
 		if err != nil {
-			v.unread("Procore's rate limits", err)
+			v.addUnread("Procore's rate limits", err)
 			return // the other companies would not be answered either
 		}
 		r, err := v.readRefusal(ctx, id)
 		if err != nil {
-			v.unread("the logins to Procore", err)
+			v.addUnread("the logins to Procore", err)
 			return
 		}
 		v.mu.Lock()
@@ -113,7 +110,7 @@ func (v *reading) readQuotas(ctx context.Context) {
 	}
 }
 
-func (v *reading) readRefusal(ctx context.Context, id int64) (*operatorv1.Refusal, error) {
+func (v *Reading) readRefusal(ctx context.Context, id int64) (*operatorv1.Refusal, error) {
 	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()
 	client := v.Clients[id]
@@ -126,7 +123,7 @@ func (v *reading) readRefusal(ctx context.Context, id int64) (*operatorv1.Refusa
 	}
 	is, refused, err := procore.ReadRefusal(raw, id, client)
 	if err != nil { // written with another secret, or not by a service
-		v.note("company %d: it is not known whether Procore refuses its credentials: %v", id, err)
+		v.addNote(id, "company %d: it is not known whether Procore refuses its credentials: %v", id, err)
 	}
 	if !refused {
 		return nil, nil
@@ -138,7 +135,7 @@ func (v *reading) readRefusal(ctx context.Context, id int64) (*operatorv1.Refusa
 	return r, nil
 }
 
-func (v *reading) readQuota(ctx context.Context, id int64) (*operatorv1.Quota, error) {
+func (v *Reading) readQuota(ctx context.Context, id int64) (*operatorv1.Quota, error) {
 	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()
 	client := v.Clients[id]
@@ -151,7 +148,7 @@ func (v *reading) readQuota(ctx context.Context, id int64) (*operatorv1.Quota, e
 	}
 	s, err := procore.ReadLimitStatus(raw, id, client, v.at)
 	if err != nil { // the services ignore it, too
-		v.note("company %d: %v", id, err)
+		v.addNote(id, "company %d: %v", id, err)
 		return nil, nil
 	}
 	q := &operatorv1.Quota{Hour: rateWindow(s.Hour), Spike: rateWindow(s.Spike)}
@@ -162,7 +159,7 @@ func (v *reading) readQuota(ctx context.Context, id int64) (*operatorv1.Quota, e
 }
 
 // clientName returns the name of a company's client, or "" if it has none.
-func (v *reading) clientName(id int64) string {
+func (v *Reading) clientName(id int64) string {
 	if c := v.Clients[id]; c != nil {
 		return c.Name
 	}
@@ -182,19 +179,16 @@ func rateWindow(q procore.Quota) *operatorv1.RateWindow {
 }
 
 // readPauses reads which companies are paused.
-func (v *reading) readPauses(ctx context.Context) {
+func (v *Reading) readPauses(ctx context.Context) {
 	if state.Of(v.bus) == nil {
-		v.unread("the pauses", errNoState)
+		v.addUnread("the pauses", errNoState)
 		return
 	}
 	pauses, err := state.Of(v.bus).Pauses(ctx)
 	if err != nil {
-		v.unread("the pauses", err)
+		v.addUnread("the pauses", err)
 	}
 	for _, p := range pauses {
-		if !v.reported(p.Company) {
-			continue
-		}
 		v.pauses = append(v.pauses, p)
 		c := v.company(p.Company)
 		c.Paused = append(c.Paused, &operatorv1.PausedStage{Stage: p.Stage, Who: p.Who, At: timestamppb.New(p.At), Reason: p.Reason})
@@ -202,7 +196,7 @@ func (v *reading) readPauses(ctx context.Context) {
 }
 
 // waitingFor says what the open requests of a company wait for.
-func (v *reading) waitingFor(c *operatorv1.CompanyState) string {
+func (v *Reading) waitingFor(c *operatorv1.CompanyState) string {
 	switch {
 	case len(c.Paused) > 0:
 		return "person"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tieback/tieback/pkg/bus"
@@ -18,13 +19,37 @@ type queue struct {
 	report     *operatorv1.Queue
 	companyOf  map[uint64]int64 // by sequence, of the unfinished messages that were read
 	incomplete bool             // there are more
+	oldest     map[int64]*oldest
+}
+
+// oldest are the oldest messages of a company in a queue.
+type oldest struct {
+	unfinished, overdue     time.Duration          // their ages
+	ofUnfinished, ofOverdue *operatorv1.RequestRef // nil: there is none
+}
+
+// of returns the report of the queue. Its oldest messages are those of the companies that has selects.
+func (q *queue) of(has func(int64) bool) *operatorv1.Queue {
+	r := proto.CloneOf(q.report)
+	for company, o := range q.oldest {
+		if !has(company) {
+			continue
+		}
+		if r.Oldest == nil || o.unfinished > r.OldestAge.AsDuration() {
+			r.Oldest, r.OldestAge = o.ofUnfinished, durationpb.New(o.unfinished)
+		}
+		if o.ofOverdue != nil && (r.Overdue == nil || o.overdue > r.OverdueAge.AsDuration()) {
+			r.Overdue, r.OverdueAge = o.ofOverdue, durationpb.New(o.overdue)
+		}
+	}
+	return r
 }
 
 // betweenPulls is how long a process may take from the end of one pull to the next.
 const betweenPulls = 300 * time.Millisecond
 
 // readQueue reads a stage's queue. A consumer is reported as idle only after two samples without a pull request.
-func (v *reading) readQueue(ctx context.Context, d topology.Durable, q *queue) {
+func (v *Reading) readQueue(ctx context.Context, d topology.Durable, q *queue) {
 	var err error
 	if q.Queue, err = request.ReadQueue(ctx, v.bus, d); err == nil && q.Exists && q.Pending > 0 && !q.Consumed() && !v.Embedded {
 		select {
@@ -35,7 +60,7 @@ func (v *reading) readQueue(ctx context.Context, d topology.Durable, q *queue) {
 		}
 	}
 	if err != nil {
-		v.unread("the queue of "+d.Name, err)
+		v.addUnread("the queue of "+d.Name, err)
 		return
 	}
 	q.report = &operatorv1.Queue{
@@ -43,7 +68,7 @@ func (v *reading) readQueue(ctx context.Context, d topology.Durable, q *queue) {
 		Consumed: q.Consumed() && !v.Embedded, // the process that had messages of the embedded broker has ended
 	}
 	if err := v.readUnfinished(ctx, q); err != nil {
-		v.unread("the messages in the queue of "+d.Name, err)
+		v.addUnread("the messages in the queue of "+d.Name, err)
 	}
 }
 
@@ -52,7 +77,7 @@ const maxCounted = 200
 
 // readUnfinished finds the companies of the unfinished messages. It reads the first of those in flight, and the first of
 // those that wait. If too many wait, the broker counts them for each company instead.
-func (v *reading) readUnfinished(ctx context.Context, q *queue) error {
+func (v *Reading) readUnfinished(ctx context.Context, q *queue) error {
 	q.companyOf = map[uint64]int64{}
 	unfinished := q.Queue
 	long := q.Pending > uint64(v.MaxUnfinished) && len(v.Companies) <= maxCounted //nolint:gosec // a positive number
@@ -70,7 +95,7 @@ func (v *reading) readUnfinished(ctx context.Context, q *queue) error {
 		return err
 	}
 	if inexact {
-		v.note("too many messages were finished recently to read all: the companies' numbers at %s may be too high", q.Name)
+		v.addNote(0, "too many messages were finished recently to read all: the companies' numbers at %s may be too high", q.Name)
 	}
 	if q.incomplete = more; long {
 		return v.countWaiting(ctx, q)
@@ -79,26 +104,30 @@ func (v *reading) readUnfinished(ctx context.Context, q *queue) error {
 }
 
 // addUnfinished notes the age of an unfinished message, and whether it is overdue. The caller holds mu.
-func (v *reading) addUnfinished(q *queue, m bus.Message) {
-	if !v.reported(m.Subject.Company) {
-		return
-	}
+func (v *Reading) addUnfinished(q *queue, m bus.Message) {
 	age := max(0, v.at.Sub(m.Stored)) // clocks differ
 	ref := &operatorv1.RequestRef{CompanyId: m.Subject.Company, RequestId: m.Subject.Request, Type: m.Subject.Type}
-	older := func(than *durationpb.Duration) bool { return than == nil || age > than.AsDuration() }
-	if r := q.report; older(r.OldestAge) {
-		r.OldestAge, r.Oldest = durationpb.New(age), ref
+	if q.oldest == nil {
+		q.oldest = map[int64]*oldest{}
 	}
-	if r := q.report; older(r.OverdueAge) && v.Deadlines.Overdue(m, v.at) {
-		r.OverdueAge, r.Overdue = durationpb.New(age), ref
+	o := q.oldest[m.Subject.Company]
+	if o == nil {
+		o = &oldest{}
+		q.oldest[m.Subject.Company] = o
 	}
-	if c := v.company(m.Subject.Company); older(c.OldestAge) {
+	if o.ofUnfinished == nil || age > o.unfinished {
+		o.unfinished, o.ofUnfinished = age, ref
+	}
+	if (o.ofOverdue == nil || age > o.overdue) && v.Deadlines.Overdue(m, v.at) {
+		o.overdue, o.ofOverdue = age, ref
+	}
+	if c := v.company(m.Subject.Company); c.OldestAge == nil || age > c.OldestAge.AsDuration() {
 		c.OldestAge = durationpb.New(age)
 	}
 }
 
 // countWaiting has the broker count each company's waiting messages, and reads the first of each.
-func (v *reading) countWaiting(ctx context.Context, q *queue) error {
+func (v *Reading) countWaiting(ctx context.Context, q *queue) error {
 	others := q.Pending
 	for id := range v.Companies {
 		n, oldest, err := q.PendingOf(ctx, v.bus, id)
@@ -115,7 +144,7 @@ func (v *reading) countWaiting(ctx context.Context, q *queue) error {
 		v.mu.Unlock()
 	}
 	if others > 0 {
-		v.note("companies that are not in the companies file have %s at %s", count(others, "message", "messages"), q.Name)
+		v.addNote(0, "companies that are not in the companies file have %s at %s", count(others, "message", "messages"), q.Name)
 	}
 	return nil
 }

@@ -31,21 +31,21 @@ func (s *written) perMinute(n int) *float64 {
 }
 
 // readStreams starts to count the recent messages of the streams. The counts are complete when all is done.
-func (v *reading) readStreams(ctx context.Context, all *sync.WaitGroup) map[bus.Kind]*written {
+func (v *Reading) readStreams(ctx context.Context, all *sync.WaitGroup) map[bus.Kind]*written {
 	out := map[bus.Kind]*written{}
 	for _, k := range []bus.Kind{bus.Delivery, bus.Event, bus.Outcome, bus.Closed} {
 		s := &written{byCategory: map[catalogue.Category]int{}}
 		out[k] = s
 		all.Go(func() {
 			if err := v.readStream(ctx, k, s); err != nil {
-				v.unread("the recent messages of "+k.Stream(), err)
+				v.addUnread("the recent messages of "+k.Stream(), err)
 			}
 		})
 	}
 	return out
 }
 
-func (v *reading) readStream(ctx context.Context, k bus.Kind, s *written) error {
+func (v *Reading) readStream(ctx context.Context, k bus.Kind, s *written) error {
 	scan, err := v.recent(ctx, k)
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func (v *reading) readStream(ctx context.Context, k bus.Kind, s *written) error 
 	err = v.bus.Scan(ctx, scan, func(m bus.Message) error {
 		if s.total == 0 && scan.After > 0 {
 			first = m.Stored
-			v.note("only the newest %d messages of %s were counted: its rates and results are those of %.1f s", v.MaxRecent, k.Stream(), v.at.Sub(first).Seconds())
+			v.addNote(0, "only the newest %d messages of %s were counted: its rates and results are those of %.1f s", v.MaxRecent, k.Stream(), v.at.Sub(first).Seconds())
 		}
 		s.total++
 		s.byCategory[m.Subject.Category]++
@@ -68,7 +68,7 @@ func (v *reading) readStream(ctx context.Context, k bus.Kind, s *written) error 
 }
 
 // recent returns a scan of a stream's messages within the window, at most the newest MaxRecent.
-func (v *reading) recent(ctx context.Context, k bus.Kind) (bus.Scan, error) {
+func (v *Reading) recent(ctx context.Context, k bus.Kind) (bus.Scan, error) {
 	scan := bus.Scan{Kind: k, Since: v.at.Add(-v.window)}
 	last, err := v.bus.LastSequence(ctx, k)
 	if err != nil || last <= uint64(v.MaxRecent) { //nolint:gosec // a positive number
@@ -92,7 +92,7 @@ func (v *reading) recent(ctx context.Context, k bus.Kind) (bus.Scan, error) {
 }
 
 // addReport counts how an event ended. A request that was not processed has neither succeeded nor failed.
-func (v *reading) addReport(m bus.Message) {
+func (v *Reading) addReport(m bus.Message) {
 	r, ok := request.ParseReport(m)
 	if !ok || r.SkipReason != "" {
 		return

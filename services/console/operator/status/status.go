@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -41,8 +42,8 @@ type Options struct {
 	MaxDeadLetters int                       // the newest dead letters to count; 0: 100,000
 }
 
-// Reader reads reports. Each report counts dead letters from where the last one stopped. Its methods are not for
-// concurrent use.
+// Reader reads the state of the queues and companies. Each reading counts dead letters from where the last one stopped, so
+// Read is not for concurrent use.
 type Reader struct {
 	Options
 	bus         *bus.Bus
@@ -61,53 +62,59 @@ func New(b *bus.Bus, o Options) *Reader {
 // Window is the time over which Read counts if it is called with 0.
 const Window = 5 * time.Minute
 
-// Read reads a report of some companies, without Series; companies nil: of all. The queues' counts and rates are always those
-// of all companies. Rates and results are counted over the window; 0: Window. Requests that the broker does not answer are
-// listed in Unread. The only error is that of ctx.
-func (r *Reader) Read(ctx context.Context, window time.Duration, companies []int64) (*operatorv1.Overview, error) {
-	v := &reading{Reader: r, at: time.Now(), window: cmp.Or(window, Window), only: companies, companies: map[int64]*operatorv1.CompanyState{}}
-	v.report = &operatorv1.Overview{At: timestamppb.New(v.at), Window: durationpb.New(v.window), Version: telemetry.Version}
+// Read reads the state of all queues and companies. Rates and results are counted over the window; 0: Window. Requests that
+// the broker does not answer are listed in Unread of the overviews. The only error is that of ctx.
+func (r *Reader) Read(ctx context.Context, window time.Duration) (*Reading, error) {
+	v := &Reading{Reader: r, at: time.Now(), window: cmp.Or(window, Window), companies: map[int64]*operatorv1.CompanyState{}}
 	for id := range r.Companies {
 		v.company(id)
 	}
 	var all sync.WaitGroup
-	queues := make([]*queue, len(topology.Durables()))
+	v.queues = make([]*queue, len(topology.Durables()))
 	for i, d := range topology.Durables() {
-		queues[i] = &queue{Queue: request.Queue{Durable: d}, report: &operatorv1.Queue{Stage: d.Name}}
-		all.Go(func() { v.readQueue(ctx, d, queues[i]) })
+		v.queues[i] = &queue{Queue: request.Queue{Durable: d}, report: &operatorv1.Queue{Stage: d.Name}}
+		all.Go(func() { v.readQueue(ctx, d, v.queues[i]) })
 	}
 	all.Go(func() { v.readLosses(ctx, v.readDeadLetters(ctx)) })
 	all.Go(func() { v.readQuotas(ctx) })
 	streams := v.readStreams(ctx, &all)
 	all.Wait()
-	setRates(queues, streams)
-	v.readRetries(ctx, queues)
+	setRates(v.queues, streams)
+	v.readRetries(ctx, v.queues)
 	v.readTroubles(ctx)
 	v.readPauses(ctx)
-	for _, q := range queues {
-		v.report.Queues = append(v.report.Queues, q.report)
+	for _, c := range v.companies {
+		slices.SortFunc(c.Troubles, func(a, b *operatorv1.Trouble) int {
+			return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Reason, b.Reason))
+		})
+		c.WaitingFor = v.waitingFor(c)
 	}
-	return v.finish(), ctx.Err()
+	return v, ctx.Err()
 }
 
-// reading is a report while it is read.
-type reading struct {
+// Reading is the state of all queues and companies at one time. It is not changed after Read has returned, so Overview may be
+// called concurrently.
+type Reading struct {
 	*Reader
 	at        time.Time
 	window    time.Duration
-	only      []int64    // the companies that are reported; nil: all
-	mu        sync.Mutex // guards the fields below
-	report    *operatorv1.Overview
+	queues    []*queue
+	mu        sync.Mutex // guards the fields below, and the queues, until Read returns
 	companies map[int64]*operatorv1.CompanyState
+	unread    []string
+	notes     []note
 	losses    []bus.Loss
 	pauses    []state.Pause
 }
 
-// reported reports whether the report has a company.
-func (v *reading) reported(id int64) bool { return v.only == nil || slices.Contains(v.only, id) }
+// note says where a reading is incomplete.
+type note struct {
+	company int64 // whose callers may see it; 0: all callers
+	text    string
+}
 
 // company returns a company's state. The caller holds mu, or is the only goroutine.
-func (v *reading) company(id int64) *operatorv1.CompanyState {
+func (v *Reading) company(id int64) *operatorv1.CompanyState {
 	if v.companies[id] == nil {
 		name, served := v.Companies[id]
 		v.companies[id] = &operatorv1.CompanyState{Id: id, Name: name, Served: served, Client: v.clientName(id)}
@@ -115,32 +122,49 @@ func (v *reading) company(id int64) *operatorv1.CompanyState {
 	return v.companies[id]
 }
 
-func (v *reading) unread(what string, err error) {
+func (v *Reading) addUnread(what string, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.report.Unread = append(v.report.Unread, fmt.Sprintf("%s: %v", what, err))
+	v.unread = append(v.unread, fmt.Sprintf("%s: %v", what, err))
 }
 
-func (v *reading) note(format string, args ...any) {
+func (v *Reading) addNote(company int64, format string, args ...any) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.report.Notes = append(v.report.Notes, fmt.Sprintf(format, args...))
+	v.notes = append(v.notes, note{company, fmt.Sprintf(format, args...)})
 }
 
-func (v *reading) finish() *operatorv1.Overview {
-	for _, c := range v.companies {
-		if !v.reported(c.Id) {
-			continue
+// Overview reports some companies, without Series; companies nil: all. It has nothing of other companies, except that the
+// counts and rates of the queues are those of all companies. The CompanyStates are shared with other overviews of the reading
+// and must not be changed.
+func (v *Reading) Overview(companies []int64) *operatorv1.Overview {
+	o := &overview{Reading: v, only: companies, report: &operatorv1.Overview{
+		At: timestamppb.New(v.at), Window: durationpb.New(v.window), Version: telemetry.Version, Unread: slices.Sorted(slices.Values(v.unread)),
+	}}
+	for _, n := range v.notes {
+		if n.company == 0 || o.has(n.company) {
+			o.report.Notes = append(o.report.Notes, n.text)
 		}
-		slices.SortFunc(c.Troubles, func(a, b *operatorv1.Trouble) int {
-			return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Reason, b.Reason))
-		})
-		c.WaitingFor = v.waitingFor(c)
-		v.report.Companies = append(v.report.Companies, c)
 	}
-	slices.SortFunc(v.report.Companies, func(a, b *operatorv1.CompanyState) int { return cmp.Compare(a.Id, b.Id) })
-	slices.Sort(v.report.Notes)
-	slices.Sort(v.report.Unread)
-	v.report.Attention = v.attention()
-	return v.report
+	slices.Sort(o.report.Notes)
+	for _, q := range v.queues {
+		o.report.Queues = append(o.report.Queues, q.of(o.has))
+	}
+	for _, id := range slices.Sorted(maps.Keys(v.companies)) {
+		if o.has(id) {
+			o.report.Companies = append(o.report.Companies, v.companies[id])
+		}
+	}
+	o.report.Attention = o.attention()
+	return o.report
 }
+
+// overview is a report while it is made.
+type overview struct {
+	*Reading
+	only   []int64 // the companies that are reported; nil: all
+	report *operatorv1.Overview
+}
+
+// has reports whether the report has a company.
+func (v *overview) has(id int64) bool { return v.only == nil || slices.Contains(v.only, id) }

@@ -18,22 +18,22 @@ import (
 )
 
 // readTroubles reads the troubles that the services have recorded.
-func (v *reading) readTroubles(ctx context.Context) {
+func (v *Reading) readTroubles(ctx context.Context) {
 	if state.Of(v.bus) == nil {
-		v.unread("the companies' troubles", errNoState)
+		v.addUnread("the companies' troubles", errNoState)
 		return
 	}
 	more, err := state.Of(v.bus).Troubles(ctx, v.MaxUnfinished, v.addTrouble)
 	if err != nil {
-		v.unread("the companies' troubles", err)
+		v.addUnread("the companies' troubles", err)
 	}
 	if more {
-		v.note("only %d of the companies' troubles were read", v.MaxUnfinished)
+		v.addNote(0, "only %d of the companies' troubles were read", v.MaxUnfinished)
 	}
 }
 
 // addTrouble adds a trouble to its company. It merges the troubles that several services have recorded of one system.
-func (v *reading) addTrouble(t trouble.Trouble) {
+func (v *Reading) addTrouble(t trouble.Trouble) {
 	c := v.company(t.Company)
 	next := &operatorv1.Trouble{
 		Source: string(t.Source), Reason: string(t.Reason), Class: t.Class.String(), Since: timestamppb.New(t.Since), Last: timestamppb.New(t.Last), Error: t.Error,
@@ -55,7 +55,7 @@ func (v *reading) addTrouble(t trouble.Trouble) {
 }
 
 // addOwnTrouble adds an attempt that failed in Tieback itself. No service records it as a trouble, because no call failed.
-func (v *reading) addOwnTrouble(company int64, a bus.Attempts) {
+func (v *Reading) addOwnTrouble(company int64, a bus.Attempts) {
 	if a.Source == "" && a.Class != fault.Throttled {
 		found := trouble.Of(company, a.Failure(), a.At)
 		found.Since = a.Since
@@ -67,7 +67,7 @@ func (v *reading) addOwnTrouble(company int64, a bus.Attempts) {
 const maxListed = 5
 
 // troubledSystems returns the companies whose systems have failed for TroubleAfter.
-func (v *reading) troubledSystems() (all []*operatorv1.Attention) {
+func (v *overview) troubledSystems() (all []*operatorv1.Attention) {
 	type troubled struct {
 		*operatorv1.Trouble
 		company *operatorv1.CompanyState
@@ -115,7 +115,7 @@ func (v *reading) troubledSystems() (all []*operatorv1.Attention) {
 	return all
 }
 
-func (v *reading) since(t time.Time) string {
+func (v *Reading) since(t time.Time) string {
 	return fmt.Sprintf("%s (%v)", stamp(t), v.at.Sub(t).Round(time.Second))
 }
 
