@@ -33,8 +33,8 @@ type RequestRef struct {
 //	  by one of unknown order, see
 //	  order.Key
 //
-// Besides the ERP's own permanent errors, Book returns one for a malformed record, a record that the ERP does not
-// take, and a request that a newer one has superseded.
+// Besides the ERP's own permanent errors, Book returns a permanent error for a malformed record, a record that the
+// ERP does not take, and a request that a newer request has superseded.
 func (e *ERP) Book(ctx context.Context, ref RequestRef, r *tiebackv1.Record) (*tiebackv1.Booking, error) {
 	if err := validate(r); err != nil {
 		return nil, err
@@ -190,7 +190,8 @@ func (w *booking) write(ctx context.Context, key string) (*tiebackv1.Booking, er
 }
 
 // lookUp looks up a write whose answer was lost, and sends it again if it was not made. If the second
-// attempt is refused, it looks the booking up once more: the first attempt may have arrived in the meantime.
+// attempt is refused, it looks the booking up once more, because the first attempt may have arrived in the
+// meantime.
 func (w *booking) lookUp(ctx context.Context, key string, lost error) (*tiebackv1.Booking, error) {
 	w.Log.Warn("looking up a write whose answer was lost", zap.Int64("company", w.Company), zap.String("key", key), zap.Error(lost))
 	found, err := w.find(ctx, key, w.record.Entity)
@@ -253,15 +254,15 @@ func (e *ERP) find(ctx context.Context, key string, entity tiebackv1.Entity) (*t
 	return a.GetBooking(), err
 }
 
-// newerRequest begins the refusal of a request that another one precludes: one that is newer, or one whose order is
-// unknown. The accountant need not know which; the advice is the same.
+// newerRequest begins the refusal of a request because of another request, which is newer or of unknown order. The
+// accountant need not know which, because the advice is the same.
 const newerRequest = "A newer request, or one made in the same second,"
 
 func superseded(r *tiebackv1.Record) error {
 	return fault.Permanentf("%s has already changed %s in your ERP system, so this request was not processed. If it is not up to date there, export it again.", newerRequest, Describe(r))
 }
 
-// orderOf returns the order of the request in a stamp, or "" if the stamp has none.
+// orderOf returns the order of the request in a stamp, or "" if the stamp has no order.
 func orderOf(stamp string) order.Key {
 	request, _, _ := strings.Cut(stamp, ":")
 	return order.Key(request)

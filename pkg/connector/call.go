@@ -121,7 +121,7 @@ func (e *ERP) busy() error {
 	}
 }
 
-// Trouble returns the current trouble of the ERP, and false if none is known. silent is how long a call may
+// Trouble returns the current trouble of the ERP, and false if no trouble is known. silent is how long a call may
 // be in flight without an answer.
 func (e *ERP) Trouble(now time.Time, silent time.Duration) (trouble.Trouble, bool) {
 	return e.trouble.Now(e.Company, fault.FromERP, now, silent)

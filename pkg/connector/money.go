@@ -35,7 +35,7 @@ func (e *ERP) checkMoney(ctx context.Context, r *tiebackv1.Record) error {
 		erp, Plural(r.Entity), cmp.Or(caps.Currency, "the company's own currency"), Describe(r), r.Currency, erp)
 }
 
-// taxOf returns where a record has a tax, and which one, or "" if it has none.
+// taxOf returns where a record has a tax, and which tax, or "" if it has no tax.
 func taxOf(r *tiebackv1.Record) (where, what string) {
 	if nonzero(r.TaxAmount) {
 		return "it", "a tax of " + r.TaxAmount
@@ -51,7 +51,7 @@ func taxOf(r *tiebackv1.Record) (where, what string) {
 	return "", ""
 }
 
-// retainageOf returns where a record has a retainage, and which one, or "" if it has none. The
+// retainageOf returns where a record has a retainage, and which retainage, or "" if it has no retainage. The
 // percentage of a line does not count without an amount.
 func retainageOf(r *tiebackv1.Record) (where, what string) {
 	if nonzero(r.RetainagePercent) {

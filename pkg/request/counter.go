@@ -44,7 +44,7 @@ type unconfirmed struct {
 
 // cursor is how far a stream has been read.
 type cursor struct {
-	created time.Time // when the stream was created: the sequences of a new stream start at 1 again
+	created time.Time // when the stream was created, because the sequences of a new stream start at 1 again
 	next    uint64    // the first sequence that has not been read
 }
 
@@ -122,8 +122,8 @@ func (c *Counter) read(ctx context.Context, k bus.Kind, p *cursor, now *jetstrea
 	return nil
 }
 
-// Gaps returns the sequences of dead letters and resolutions that were missing when they were read: the streams have lost them,
-// or a lagging replica answered.
+// Gaps returns the sequences of dead letters and resolutions that were missing when the streams were read, because the streams
+// have lost them or a lagging replica answered.
 func (c *Counter) Gaps() []bus.Gap { return slices.Clone(c.gaps) }
 
 func (c *Counter) addDeadLetter(m bus.Message) {

@@ -68,7 +68,7 @@ func (d DeadLetter) state(interrupted bool) State {
 }
 
 // replayOf returns the subject of the message that a resolution replayed. It returns false if r is nil or not a replay, or older
-// than retention, so that the message may have expired. retention is that of the message's stream; 0: no limit.
+// than retention, so that the message may have expired. retention is how long the stream keeps the message; 0: no limit.
 func replayOf(r *tiebackv1.Resolution, now time.Time, retention time.Duration) (bus.Subject, bool) {
 	if r == nil || r.Action == tiebackv1.Action_ACTION_DISCARDED || retention > 0 && now.Sub(r.At.AsTime()) >= retention {
 		return bus.Subject{}, false

@@ -55,7 +55,7 @@ func (d Deadlines) due(k bus.Kind, c catalogue.Category, stored time.Time, userW
 	return stored.Add(longest), true
 }
 
-// userWaits reports whether a user may wait for an event: its payload names a request detail, or it is malformed.
+// userWaits reports whether a user may wait for an event, because its payload names a request detail or the event is malformed.
 func userWaits(event []byte) bool {
 	e := &tiebackv1.Event{}
 	return proto.Unmarshal(event, e) != nil || len(procore.RequestDetails(e.Payload)) > 0

@@ -18,7 +18,7 @@ const DeadlineStage = "deadline"
 
 // End is how an event ended: its first outcome. The zero value means that the event has no outcome.
 type End struct {
-	Outcome *tiebackv1.Outcome // nil: there is none
+	Outcome *tiebackv1.Outcome // nil: the event has no outcome
 	Stored  time.Time
 }
 

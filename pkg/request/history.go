@@ -242,7 +242,7 @@ const (
 
 // FailureReportOf returns whether the failure of d was reported, and the messages that Procore shows or, if the report is
 // pending, will show. It looks for failed request details in the steps of d's run and in those of a sweep after d. steps are
-// those of d's request, in any order.
+// the steps of d's request, in any order.
 func FailureReportOf(d DeadLetter, steps []Step) (report FailureReport, messages []string) {
 	run := runOf(d.Subject)
 	report = FailureNotReported

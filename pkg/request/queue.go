@@ -22,7 +22,7 @@ type Queue struct {
 	Exists      bool                     // the consumer exists
 	Pending     uint64                   // not delivered to a process yet
 	InFlight    int                      // delivered: being processed, prefetched, or waiting for another attempt
-	Redelivered int                      // of those, delivered more than once
+	Redelivered int                      // the messages in flight that were delivered more than once
 	Pulls       int                      // pull requests that wait at the broker
 	Config      jetstream.ConsumerConfig // as the broker has it
 	delivered   uint64                   // the highest sequence that was delivered
@@ -225,7 +225,8 @@ func (q Queue) finishedSince(ctx context.Context, b *bus.Bus, since bus.Message,
 	return more, nil
 }
 
-// firstN calls visit for the first n messages of a scan whose sequence is at most last. more reports whether there are more.
+// firstN calls visit for the first n messages of a scan whose sequence is at most last. more reports whether the
+// scan has more such messages.
 func firstN(ctx context.Context, b *bus.Bus, scan bus.Scan, last uint64, n int, visit func(bus.Message)) (more bool, err error) {
 	seen := 0
 	err = b.Scan(ctx, scan, func(m bus.Message) error {

@@ -7,8 +7,8 @@ import (
 	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
-// An outcome is the result of an event only if it has the event's type. An event of any type is the result of a delivery; an
-// outcome is only if it has no type, as those of the fetcher.
+// An outcome is the result of an event only if it has the event's type. An event of any type is the result of a delivery. An
+// outcome is the result of a delivery only if it has no type, like the outcomes of the fetcher.
 func TestResultHasTheTypeOfItsMessage(t *testing.T) {
 	for _, c := range []struct {
 		queue, result           bus.Kind

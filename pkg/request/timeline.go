@@ -29,7 +29,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// The stages whose names are not those of a category.
+// The stages that are not named after a category.
 const (
 	Fetcher        = "fetcher"
 	StatusReporter = "status-reporter"
@@ -76,8 +76,8 @@ type Report struct {
 	SkipReason   string                // why the request was not processed, see Outcome; "": it was processed
 }
 
-// TimelineOf returns the timeline of one request from its messages, which may be in any order. retention is that of deliveries, events
-// and outcomes; 0: no limit.
+// TimelineOf returns the timeline of one request from its messages, which may be in any order. retention is how long the
+// streams keep deliveries, events and outcomes; 0: no limit.
 func TimelineOf(request int64, messages []bus.Message, retention time.Duration) *Timeline {
 	t := newTimeline(request, retention)
 	for _, m := range messages {
@@ -322,7 +322,7 @@ func (t *Timeline) published(s bus.Subject) bool {
 	return slices.ContainsFunc(t.Runs, func(r *Run) bool { return r.Name == s.Run }) || t.reportedAnyType(s.Run)
 }
 
-// run returns the run with a name and a type, and adds it if necessary. The run of a late outcome is that of its event.
+// run returns the run with a name and a type, and adds it if necessary. A late outcome belongs to the run of its event.
 func (t *Timeline) run(name, eventType string) *Run {
 	name = baseRun(name)
 	for _, r := range t.Runs {

@@ -11,7 +11,8 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// If several runs are at a stage, Stage returns that of the run that arrived last, in whatever order they are read.
+// If several runs are at a stage, Stage returns the stage whose message was stored last, in whatever order the
+// messages are read.
 func TestStageIsThatOfTheNewestRun(t *testing.T) {
 	event := recorded(t, 1, bus.Event, "", &tiebackv1.Event{})
 	replay, again := recorded(t, 2, bus.Event, "3", &tiebackv1.Event{}), recorded(t, 3, bus.Outcome, "3-2", &tiebackv1.Outcome{})

@@ -100,8 +100,8 @@ type ProcoreLists struct {
 // Verdict is the state of a request.
 type Verdict struct {
 	Class Class
-	At    Stage     // the current stage; zero: none
-	Due   time.Time // the deadline of that stage; zero: none
+	At    Stage     // the current stage; zero: the request is at no stage
+	Due   time.Time // the deadline of the current stage; zero: there is no deadline
 	Open  []int64   // request details that Procore shows open
 	Why   string    // the reason that accountants see, the dead letter, and differences from Procore; "": none
 	// EndText says how the request ended, in one sentence without a full stop; "": it is in progress, or never arrived.
@@ -132,7 +132,7 @@ func (t *Timeline) Verdict(r Rules, p ProcoreLists, now time.Time) Verdict {
 	case t.lostDeadLetter(now):
 		v.Class, v.Why = Lost, "it was dead-lettered, and the stream has lost the dead letter: "+
 			"compare the record in Procore with the ERP, and repeat the request in Procore if the ERP does not have it"
-	case last != nil && (len(v.Open) == 0 || last.At.After(now)): // After: it was reported since Procore's lists were read
+	case last != nil && (len(v.Open) == 0 || last.At.After(now)): // After: the report is newer than Procore's lists
 		v.closed(t, last)
 		v.addNotOpenOrEnded(p)
 	case len(t.DeadLetters) > 0 && !t.Closes(v.Open...):

@@ -46,7 +46,7 @@ func conflictFree(outcomes []*queuedOutcome) [][]*queuedOutcome {
 	return batches
 }
 
-// rank orders the outcomes of one request: a report that it is in progress precedes its end.
+// rank orders the outcomes of one request: the report that the request is in progress precedes the report of its end.
 func (w *queuedOutcome) rank() int {
 	if w.inProgress {
 		return 0

@@ -2,5 +2,5 @@
 
 package statusreporter
 
-// crashes is how many crashes the model explores: the race detector takes ten times as long.
+// crashes is how many crashes the model explores. The race detector takes ten times as long.
 const crashes = 1

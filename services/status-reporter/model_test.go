@@ -413,7 +413,7 @@ func (x *explorer) checkFinal(m *model) {
 }
 
 func TestInterleavings(t *testing.T) {
-	// If the newer request has the lower id, only the comparison of requests differs: one crash is enough.
+	// If the newer request has the lower id, only the comparison of requests differs, so one crash is enough.
 	for _, c := range []struct {
 		kinds   []string
 		ids     []int64

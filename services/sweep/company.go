@@ -104,8 +104,8 @@ type companySweep struct {
 	Result
 }
 
-// Sweep sweeps a company once. If a list can't be read, it reads the others nevertheless, publishes what it finds, and returns the
-// error with the result. Sweep is idempotent and may run concurrently.
+// Sweep sweeps a company once. If a list can't be read, it reads the other lists nevertheless, publishes what it finds, and
+// returns the error with the result. Sweep is idempotent and may run concurrently.
 func (s *Service) Sweep(ctx context.Context, company int64) (Result, error) {
 	r := &companySweep{Service: s, id: company, calledOff: map[int64]bool{}, Result: Result{Company: company, Found: []int64{}, Closed: []int64{}, Skipped: []Skipped{}, Notes: []string{}}}
 	err := r.run(ctx)
@@ -162,7 +162,8 @@ func (r *companySweep) deliveries(ctx context.Context) error {
 	return r.saveFailing(ctx)
 }
 
-// saveFailing records as a trouble of the company that deliveries are failing, until a sweep finds none. tieback status shows it.
+// saveFailing records as a trouble of the company that deliveries are failing, until a sweep finds no failing delivery. tieback
+// status shows the trouble.
 func (r *companySweep) saveFailing(ctx context.Context) error {
 	t := trouble.Trouble{
 		Company: r.id, Source: fault.FromProcore, Reason: fault.Undelivered, Since: r.checkpoint.Failing, Last: time.Now(),
@@ -208,7 +209,7 @@ func (r *companySweep) publishLogged(ctx context.Context, some []erplog.Logged) 
 	return r.publish(ctx, missing)
 }
 
-// mayBeExpired reports whether the streams may no longer have the messages of a request of an age. It is then unknown whether the
+// mayBeExpired reports whether the streams may no longer have the messages of a request of this age. It is then unknown whether the
 // request was processed, so the sweep does not publish it.
 func (r *companySweep) mayBeExpired(age time.Duration) bool {
 	return r.retention > 0 && age > r.retention-min(bus.Day, r.retention/30)

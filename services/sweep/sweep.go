@@ -1,6 +1,6 @@
 // Package sweep is the reconciliation that repairs: it reads Procore's log of deliveries and the open request details, and
-// publishes a delivery for each ERP request that ingest has not received. A request that was received is not affected: the
-// subject of a delivery has at most one message.
+// publishes a delivery for each ERP request that ingest has not received. A request that was received is not affected, because
+// the subject of a delivery has at most one message.
 //
 //	Procore lists                                  a sweep
 //	────────────────────────────────────────────── ────────────────────────────────────────────────
@@ -13,8 +13,8 @@
 //	  without closing it                           the status-reporter closes the request detail
 //
 // A company is swept when the service starts, every TIEBACK_SWEEP_EVERY (5m), and at once when the broker is available again
-// after an outage. While a webhook's deliveries fail, Procore lists only those that it has tried; the sweep finds the others by
-// their open request details.
+// after an outage. While a webhook's deliveries fail, Procore lists only the deliveries that it has tried; the sweep finds the
+// other requests by their open request details.
 //
 // For a company with one webhook, a sweep that finds nothing makes 4 calls: one for the webhooks, two for the webhook's discarded
 // and failing deliveries, and one for the newest page of request details. At one sweep per five minutes that is 48 calls per hour,
@@ -98,7 +98,7 @@ func New(d Deps, reg prometheus.Registerer) (*Service, error) {
 	return s, errors.Join(reg.Register(s.sweeps), reg.Register(s.found), reg.Register(s.last))
 }
 
-// Run sweeps until ctx ends. Companies are swept independently, so that none waits for another's rate limit.
+// Run sweeps until ctx ends. Companies are swept independently, so that no company waits for another's rate limit.
 func (s *Service) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	defer all.Wait()

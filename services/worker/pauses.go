@@ -10,7 +10,7 @@ import (
 	"github.com/tieback/tieback/pkg/state"
 )
 
-// pauses has the companies that an operator paused. The zero value has none.
+// pauses has the companies that an operator paused. The zero value has no company.
 type pauses struct {
 	companies atomic.Pointer[map[int64]bool]
 }
@@ -24,7 +24,7 @@ func (p *pauses) has(company int64) bool {
 // pollPauses is the interval at which the pauses are read.
 const pollPauses = 2 * time.Second
 
-// follow reads the pauses of one stage until ctx ends. If they can't be read, the last ones apply.
+// follow reads the pauses of one stage until ctx ends. If they can't be read, the pauses that were read last apply.
 func (p *pauses) follow(ctx context.Context, s *state.State, stage string, log *zap.Logger) {
 	tick := time.NewTicker(pollPauses)
 	defer tick.Stop()

@@ -44,7 +44,7 @@ import (
 type Task struct {
 	Event       *tiebackv1.Event
 	Redelivered bool // an earlier attempt may have changed the ERP
-	Fresh       bool // the event arrived within the last seconds: a record that it refers to may not be booked yet
+	Fresh       bool // the event arrived within the last seconds, so a record that it refers to may not be booked yet
 	Row         catalogue.EventType
 	Payload     payload.Request
 	Company     *company.Company
@@ -302,8 +302,8 @@ func unreportable(closeOuts []*tiebackv1.CloseOut) error {
 	return fault.New(fault.Permanent, errors.New(strings.Join(why, " ")))
 }
 
-// done reports whether an event has ended, so that it may be acked: it was processed and only its ack was lost,
-// or its deadline passed.
+// done reports whether an event has ended, so that it may be acked, because it was processed and only its ack
+// was lost, or because its deadline passed.
 func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
 	end, err := request.EndOf(ctx, s.Bus, m)
 	if err == nil {

@@ -23,7 +23,7 @@ type Item struct {
 
 // Refusal is a record that Procore did not accept, and the reason.
 type Refusal struct {
-	Record *Record // nil: Procore named none of the records that were sent
+	Record *Record // nil: Procore's answer names no record that was sent
 	Why    string
 }
 
@@ -70,7 +70,7 @@ func find(items []Item, echo payload.Object) *Record {
 	return nil
 }
 
-// Links returns the links of the ids that differ from known, so that a sync without changes stores
+// Links returns the links of those ids that the map known does not have, so that a sync without changes stores
 // nothing.
 func (a Answer) Links(itemType string, known map[string]int64) []*tiebackv1.Link {
 	var links []*tiebackv1.Link
@@ -93,7 +93,7 @@ func Term(erp string, terms []string, synonyms map[string]string) string {
 }
 
 // Fields makes an object of name, value pairs. It leaves out empty strings and zero ids, so that a value that
-// the ERP lacks does not delete Procore's.
+// the ERP lacks does not delete Procore's value.
 func Fields(pairs ...any) map[string]any {
 	m := map[string]any{}
 	for i := 0; i+1 < len(pairs); i += 2 {

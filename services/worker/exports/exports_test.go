@@ -254,7 +254,7 @@ func TestExportOfABookedJobUpdatesIt(t *testing.T) {
 	}
 }
 
-// One of two invoices in an event is refused: the other one gets its marks.
+// If one of two invoices in an event is refused, the other one gets its marks.
 func TestRefusedInvoiceKeepsTheMarksOfTheOther(t *testing.T) {
 	two := `{"request_data":{"request_detail_id":5,"requisitions":[
 		{"procore_requisition_id":1,"code":"A","amount":"1","contract_origin_id":"WO"},{"procore_requisition_id":2,"code":"B","amount":"1","contract_id":9}]}}`

@@ -101,7 +101,7 @@ func TestRemovedOrResetRecordsAreNotReferredTo(t *testing.T) {
 	}
 }
 
-// A record that a fresh event refers to may be booked soon: the event is retried before it is refused.
+// A record that a fresh event refers to may be booked soon, so the event is retried before it is refused.
 func TestFreshEventWaitsForItsReferences(t *testing.T) {
 	samples := workertest.Samples(t)
 	pay := workertest.Edit(t, samples["create_payment"], `"requisition_id":7`, `"requisition_id":1`)

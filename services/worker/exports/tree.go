@@ -197,7 +197,7 @@ func budget(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) 
 // existingBudget returns the booking of a budget that comes without an origin id and without transactions, if
 // the ERP has that budget in its current generation, and nil otherwise. The lines of such a budget are the
 // totals of its job costs, which the ERP already has as the transactions of earlier exports. There is nothing
-// to book: only Procore lacks the origin id.
+// to book, because only Procore lacks the origin id.
 func existingBudget(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.Booking, error) {
 	changes := func(l *tiebackv1.Line) bool { return l.Kind == "erp_transaction" }
 	if d.Deleted || d.Void || d.Refusal != nil || d.Record.OriginId != "" || slices.ContainsFunc(d.Record.Lines, changes) {
@@ -215,7 +215,7 @@ func existingBudget(ctx context.Context, t *worker.Task, d payload.Document) (*t
 	if err != nil && fault.ClassOf(err) != fault.Permanent {
 		return nil, err
 	}
-	if err == nil && state != tiebackv1.RecordState_RECORD_STATE_PRESENT { // an ERP that does not report states is assumed to have it
+	if err == nil && state != tiebackv1.RecordState_RECORD_STATE_PRESENT { // an ERP that does not report states is assumed to have the budget
 		return nil, nil
 	}
 	return &tiebackv1.Booking{OriginId: origin}, nil

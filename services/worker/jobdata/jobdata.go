@@ -72,7 +72,8 @@ func Sync(ctx context.Context, t *worker.Task, j Job, report *bulk.Report) error
 	return nil
 }
 
-// records lists an entity of the job itself: sub jobs have their own records.
+// records lists the records of an entity that belong to the job itself, without those of its sub jobs; for a sub job, the
+// records of the sub job.
 func records(ctx context.Context, t *worker.Task, j Job, e tiebackv1.Entity) ([]*bulk.Record, error) {
 	all, err := bulk.List(ctx, t, &tiebackv1.ListRequest{Entity: e, JobOriginId: j.OriginID, SubJobOriginId: j.SubJobOriginID})
 	var own []*bulk.Record
@@ -84,7 +85,7 @@ func records(ctx context.Context, t *worker.Task, j Job, e tiebackv1.Entity) ([]
 	return own, err
 }
 
-// Changed reports whether updates differ from those that SaveHash last recorded for the job. It returns the
+// Changed reports whether the hash of updates differs from the hash that SaveHash last recorded for the job. It returns the
 // hash to pass to SaveHash once Procore has accepted all of them.
 func Changed(ctx context.Context, t *worker.Task, what string, j Job, updates any) (hash string, changed bool, err error) {
 	raw, err := json.Marshal([]any{j.ProjectID, j.SubJobID, updates})

@@ -55,8 +55,8 @@ func unsyncAll(records []linked, c *tiebackv1.CloseOut) {
 	}
 }
 
-// contents lists the linked records in a job. It includes tombstones: after a crash between removing and
-// reporting, nothing else is left of a record.
+// contents lists the linked records in a job. It includes tombstones, because after a crash between
+// removing and reporting, nothing else is left of a record.
 func contents(ctx context.Context, t *worker.Task, rec *tiebackv1.Record) ([]linked, error) {
 	if rec.OriginId == "" {
 		return nil, nil

@@ -98,8 +98,8 @@ func remove(ctx context.Context, t *worker.Task, link payload.Link) error {
 	return t.ERP.NextGeneration(ctx, t.Order(), link.Record.Entity, link.Record.ProcoreId)
 }
 
-// removeFromERP removes the record, then checks that it is gone: an ERP that refuses to remove it may not
-// have it any more, and one that accepts may keep it.
+// removeFromERP removes the record, then checks that it is gone, because an ERP that refuses to remove a record may
+// not have it any more, and an ERP that accepts may keep it.
 func removeFromERP(ctx context.Context, t *worker.Task, link payload.Link) error {
 	rec := link.Record
 	if rec.OriginId == "" {

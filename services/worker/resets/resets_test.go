@@ -55,7 +55,7 @@ func TestResetKeepsMasterDataByDefault(t *testing.T) {
 	}
 }
 
-// If only its link were removed, a document would be booked twice: it is always removed from the ERP.
+// If only its link were removed, a document would be booked twice, so it is always removed from the ERP.
 func TestResetRemovesDocumentsFromTheERP(t *testing.T) {
 	for _, row := range catalogue.Of(catalogue.Reset) {
 		if slices.Contains(masters, row.Name) {

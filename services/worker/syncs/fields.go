@@ -30,8 +30,8 @@ func stagedJobFields(r *tiebackv1.Record) map[string]any {
 	return with(jobFields(r), "project_number", r.Code, "estimated_start_date", r.StartsOn, "estimated_completion_date", r.EndsOn)
 }
 
-// syncedJobFields omits the project number of a job that came from Procore: users manage that number in
-// Procore.
+// syncedJobFields omits the project number of a job that came from Procore, because users manage
+// the number in Procore.
 func syncedJobFields(r *tiebackv1.Record) map[string]any {
 	m := with(jobFields(r), "start_date", r.StartsOn, "completion_date", r.EndsOn)
 	if r.ProcoreId == 0 {
@@ -57,7 +57,7 @@ func update(fields func(*tiebackv1.Record) map[string]any) func(*tiebackv1.Recor
 	}
 }
 
-// withOriginCode adds the origin code. Of the sync actions, only that of vendors accepts one.
+// withOriginCode adds the origin code. Only the sync action of vendors accepts it.
 func withOriginCode(fields func(*tiebackv1.Record) map[string]any) func(*tiebackv1.Record) map[string]any {
 	return func(r *tiebackv1.Record) map[string]any { return with(fields(r), "origin_code", r.Code) }
 }
@@ -84,8 +84,8 @@ func documentFields(r *tiebackv1.Record) map[string]any {
 	return bulk.Fields("number", cmp.Or(r.Number, r.Code), "title", r.Name, "description", r.Description)
 }
 
-// commitmentFields has no dates and no amount: a staged commitment accepts neither, and its lines
-// have the amounts.
+// commitmentFields has no dates and no amount, because a staged commitment accepts neither, and its lines have the
+// amounts.
 func commitmentFields(r *tiebackv1.Record) map[string]any {
 	return with(documentFields(r), "status", r.Status, "vendor_origin_id", r.VendorOriginId, "retainage_percent", r.RetainagePercent)
 }

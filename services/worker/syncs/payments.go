@@ -47,8 +47,8 @@ func (p *payments) missing(r *tiebackv1.Record) bool {
 	return p.invoices[r.ParentOriginId] != 0 && p.known[r.OriginId] == 0 && r.ProcoreId == 0
 }
 
-// write writes the payments of a batch. A payment that came from Procore is not written back: in Procore it
-// is the contract payment that the user exported.
+// write writes the payments of a batch. A payment that came from Procore is not written back, because in
+// Procore it is the contract payment that the user exported.
 func (p *payments) write(ctx context.Context, b batch) (map[string]bool, error) {
 	var items []bulk.Item
 	for _, c := range b.changes {

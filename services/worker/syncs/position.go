@@ -15,7 +15,7 @@ import (
 const maxWaiting = 20_000
 
 // savedPosition is the position up to which the changes of an entity are in Procore, except for the records
-// that wait: Procore refused them, or they need another record that is not synced yet. Each sync tries them
+// that wait because Procore refused them, or because they need another record that is not synced yet. Each sync tries them
 // again until Procore accepts them. The state keeps a savedPosition as JSON, as the cursor of the entity.
 type savedPosition struct {
 	Cursor  string   `json:"cursor"`

@@ -23,7 +23,7 @@ func (n *cursorState) SaveCursor(_ context.Context, _ int64, _, cursor string) e
 	return nil
 }
 
-// The list of waiting records would not fit in a message: the cursor is not saved, and the next sync starts
+// The list of waiting records would not fit in a message, so the position is not saved, and the next sync starts
 // where this one did.
 func TestCursorIsNotSavedWhenTooManyRecordsWait(t *testing.T) {
 	state := &cursorState{cursor: `{"cursor":"5"}`}

@@ -192,7 +192,7 @@ func TestCommitmentWithoutAKindIsRefused(t *testing.T) {
 	}
 }
 
-// A staged contract has no amount of its own: without lines it would be imported with a total of zero.
+// A staged contract has no amount of its own, so without lines it would be imported with a total of zero.
 func TestAmountWithoutLinesIsRefused(t *testing.T) {
 	b := world(t)
 	run(t, b, "sync_commitments")

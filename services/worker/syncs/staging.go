@@ -21,8 +21,8 @@ import (
 //	deleted               retired                   archived
 //
 // In a first sync nothing was staged before, so nothing is archived. A record that came from Procore (it has a Procore
-// id) is not staged while it is not linked: its export is still running, or the user unlinked it and can export
-// or link it again.
+// id) is not staged while it is not linked, because its export is still running, or the user unlinked it and can export or
+// link it again.
 type kind struct {
 	entity    tiebackv1.Entity
 	itemTypes []string // under which Procore stages it: one, or two if the record's kind decides
@@ -30,7 +30,7 @@ type kind struct {
 	data      func(*tiebackv1.Record) map[string]any
 	lines     func(*tiebackv1.Record) []map[string]any           // nil: it has no lines
 	update    func(*tiebackv1.Record) map[string]any             // nil: a linked record is left unchanged
-	retire    map[string]any                                     // the update of a deleted record; nil: none
+	retire    map[string]any                                     // the update of a deleted record; nil: it is left unchanged
 	write     func(context.Context, *staging, []bulk.Item) error // writes updates
 	calls     func(*staging) func([]*tiebackv1.Change) int       // see feed
 	limit     int32                                              // see feed
@@ -207,7 +207,7 @@ func (s *staging) addRefused(refused []bulk.Refusal, items []bulk.Item) {
 	s.report.Refused = append(s.report.Refused, refused...)
 }
 
-// addRetries adds the refused items to retry. A refusal that matches no item adds all of them.
+// addRetries adds the refused items to the set retry. A refusal that matches no item adds all of them.
 func addRetries(retry map[string]bool, refused []bulk.Refusal, items []bulk.Item) {
 	for _, r := range refused {
 		if r.Record != nil {

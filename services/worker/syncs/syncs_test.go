@@ -183,7 +183,7 @@ func TestSubJobBatchesStayBelowTheSpikeLimit(t *testing.T) {
 	}
 }
 
-// Restored books do not know their old cursors: everything is read again.
+// Restored books do not know their old cursors, so everything is read again.
 func TestUnknownCursorStartsOver(t *testing.T) {
 	for _, name := range []string{"sync_vendors", "sync_standard_cost_codes"} {
 		b := world(t)

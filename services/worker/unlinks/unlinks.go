@@ -44,14 +44,15 @@ func Run(ctx context.Context, a *tenant.App) error {
 }
 
 // unlinkAlways removes the link of a record that Procore has unlinked, whether or not the ERP still has the
-// record. A vendor or standard cost code may stay in use in the ERP. It makes no call to Procore.
+// record. A vendor or standard cost code may stay in use in the ERP. unlinkAlways makes no call to
+// Procore.
 func unlinkAlways(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) {
 	return each(t, func(link payload.Link) (*tiebackv1.CloseOut, error) {
 		if err := t.ERP.NextGeneration(ctx, t.Order(), link.Record.Entity, link.Record.ProcoreId); err != nil {
 			return nil, err
 		}
 		c := done(link, "Successfully unlinked")
-		c.Links = []*tiebackv1.Link{{ItemType: link.ItemTypes[0], ItemId: link.Record.ProcoreId}} // without an origin id: the link is removed
+		c.Links = []*tiebackv1.Link{{ItemType: link.ItemTypes[0], ItemId: link.Record.ProcoreId}} // a link without an origin id removes the link
 		return c, nil
 	})
 }

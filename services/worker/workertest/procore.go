@@ -28,7 +28,7 @@ func (r Request) String() string {
 // 200 and {}. The zero value is ready for use.
 type Procore struct {
 	Status     map[string]int // the status of a call: "DELETE /rest/v1.0/cost_codes/3"; missing: 200
-	Fail       int            // the status of every call from FailFrom on, counted since the last Take; 0: none fail
+	Fail       int            // the status of every call from FailFrom on, counted since the last Take; 0: no call fails
 	FailFrom   int
 	RefuseItem map[string]string // by origin id: the reason why a sync action refuses the item
 	Unnamed    bool              // refused items are echoed without their ids

@@ -34,8 +34,8 @@ import (
 type Item struct {
 	Outcome     *tiebackv1.Outcome
 	Redelivered bool // part of it may have been reported before, by an earlier delivery or another run
-	// MayBeFinal is true if the request details may already have another final status, which Procore keeps: the outcome is of a
-	// further run, is late, or is of a dead letter that may have been replayed.
+	// MayBeFinal is true if the request details may already have another final status, which Procore keeps. This
+	// happens if the outcome is of a further run, is late, or is of a dead letter that may have been replayed.
 	MayBeFinal bool
 }
 
@@ -45,7 +45,7 @@ type unit struct {
 	event       int // index of its outcome in items and results
 	redelivered bool
 	mayBeFinal  bool
-	err         error // it could not be reported: the event is retried or, if the error is permanent, becomes a dead letter
+	err         error // why it could not be reported; the event is retried or, if the error is permanent, becomes a dead letter
 
 	substitutes []substitute
 
@@ -202,7 +202,7 @@ func (b batch) runHalves(ctx context.Context, s *procore.Session) bool {
 	return true
 }
 
-// handleRefusals fails the units of the items that Procore refused. If an item of Procore's answer matches none that was sent,
+// handleRefusals fails the units of the items that Procore refused. If an item of Procore's answer matches no item that was sent,
 // the call is repeated in halves until it has the items of only one unit.
 func (b batch) handleRefusals(ctx context.Context, s *procore.Session, refused []procore.ItemError) {
 	matches := make([][]item, len(refused))
@@ -258,7 +258,7 @@ func (it item) dropMark() {
 	it.unit.Marks = slices.DeleteFunc(it.unit.Marks, func(m *tiebackv1.Mark) bool { return m == it.mark })
 }
 
-// matches reports whether an item of Procore's answer is this one.
+// matches reports whether an item of Procore's answer is the answer to it.
 func (it item) matches(answer map[string]any) bool {
 	for _, n := range it.names {
 		if fmt.Sprint(answer[n]) != fmt.Sprint(it.update[n]) {

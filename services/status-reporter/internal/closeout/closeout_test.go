@@ -96,7 +96,7 @@ func report(t *testing.T, p *fake, outcomes []*tiebackv1.Outcome) []closeout.Res
 	return closeout.Report(t.Context(), p.Session, items(false, outcomes...), noLinks)
 }
 
-// After success the user may press the next button at once: the payment of an invoice needs the invoice's link.
+// After success the user may press the next button at once, and the payment of an invoice needs the invoice's link.
 func TestLinksArePersistedBeforeSuccess(t *testing.T) {
 	p := newFake(t, nil)
 	var at []string

@@ -99,7 +99,7 @@ func updateDetails(ctx context.Context, s *procore.Session, details []*detail) {
 	}
 }
 
-// handleRefusedDetails calls refused for the request details that Procore refused to update. If Procore's answer does not say
+// handleRefusedDetails calls detail.refused for the request details that Procore refused to update. If Procore's answer does not say
 // which one was refused, the call is repeated in halves.
 func handleRefusedDetails(ctx context.Context, s *procore.Session, details []*detail, refused []procore.ItemError) {
 	for _, r := range refused {

@@ -24,8 +24,8 @@ func finalAt(status string) func(string, map[string]any) (int, string) {
 	}
 }
 
-// If Procore refuses to change a final status, it is recorded if MayBeFinal is set, ignored if it is the reported one, and an
-// error otherwise.
+// If Procore refuses to change a final status, the final status is recorded if MayBeFinal is set, ignored if it is the reported
+// status, and an error otherwise.
 func TestKeptStatus(t *testing.T) {
 	for _, c := range []struct {
 		name       string

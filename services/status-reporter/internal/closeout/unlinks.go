@@ -11,11 +11,11 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// unlinks calls Procore's status management once for each record, because it has no bulk form. Procore does not publish the
-// route; its path is inferred. If Procore does not have the route, the record is marked as not synced in the next step, as the
+// unlinks calls Procore's status management once for each record, because status management has no bulk form. Procore does not
+// publish the route; its path is inferred. If Procore does not have the route, the record is marked as not synced in the next step, as the
 // events dictionary documents. After a 405, or a 404 for a record that Procore has, this process does not call the route again.
 func unlinks(ctx context.Context, s *procore.Session, units []*unit) {
-	notFoundRoutes := map[string]bool{} // they answered 404 in this batch; Procore counts repeated 404s against the app
+	notFoundRoutes := map[string]bool{} // routes that answered 404 in this batch; Procore counts repeated 404s against the app
 	for _, u := range units {
 		if u.Status != tiebackv1.Status_STATUS_SUCCESS {
 			continue
@@ -93,8 +93,8 @@ func unlinkRoute(l *tiebackv1.Unlink) procore.Route {
 	return unlinkRecord
 }
 
-// confirmUnlinked marks a record as not synced after Procore refused to unlink it. It returns the refusal if Procore refuses that
-// too.
+// confirmUnlinked marks a record as not synced after Procore refused to unlink it. It returns the refusal if Procore refuses
+// the mark too.
 func confirmUnlinked(ctx context.Context, s *procore.Session, l *tiebackv1.Unlink, refusal error) error {
 	result, err := s.Sync(ctx, procore.SyncCall{Route: syncExternalData, Updates: []map[string]any{
 		{"item_type": l.ItemType, "item_id": l.ItemId, "origin_id": nil},
