@@ -46,7 +46,7 @@ import (
 )
 
 // version is that of the schema and of the words. A file with another version is deleted and built again.
-const version = 1
+const version = 2
 
 const schema = `
 CREATE TABLE requests (

@@ -890,6 +890,14 @@ func TestContentOfEachType(t *testing.T) {
 	}
 }
 
+// A request whose payload can't be read is found by the names in it: it is one that an operator looks for.
+func TestContentOfMalformedExport(t *testing.T) {
+	c := contentOf("create_vendor", []byte(`{"request_data":{"vendor":{"id":"V-12","company":"Alpha Concrete","origin_code":"A-7"}}}`), nil)
+	if c.record != `vendor "Alpha Concrete"` || !strings.Contains(c.words, "alpha") || !strings.Contains(c.words, "concrete") {
+		t.Errorf("record %q, words %q", c.record, c.words)
+	}
+}
+
 // FuzzSearch: no text is an error, and a text that was indexed finds its request.
 func FuzzSearch(f *testing.F) {
 	for _, s := range []string{"vendor", `"`, "a*", "NEAR(a b)", "x OR", "-", "12,500.50", "\x00", "Ünïcödé", "中文", "ﬁ", "ß", "words:a", "^a", "{a}", "00", "1.50.0", "١٢", "İ", "a\u0301", "ⅷ"} {

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -59,7 +60,7 @@ func contentOf(eventType string, raw []byte, details []int64) content {
 	return c
 }
 
-// named are the objects of a payload of an import or sync that name a record.
+// named are the objects of a payload that name a record.
 var named = map[string]tiebackv1.Entity{
 	"vendor":        tiebackv1.Entity_ENTITY_VENDOR,
 	"master_vendor": tiebackv1.Entity_ENTITY_VENDOR,
@@ -75,7 +76,10 @@ func recordsOf(eventType string, q payload.Request) (all []*tiebackv1.Record) {
 	var links []payload.Link
 	switch row.Category {
 	case catalogue.Export:
-		docs, _ := payload.Exported(row.Name, q)
+		docs, err := payload.Exported(row.Name, q)
+		if err != nil { // the payload is malformed, and an operator may look for it
+			return namedRecords(q.Data)
+		}
 		for _, d := range docs {
 			if d.Record.GetEntity() != tiebackv1.Entity_ENTITY_COST_CODE { // those of a job
 				all = append(all, d.Record)
@@ -86,14 +90,7 @@ func recordsOf(eventType string, q payload.Request) (all []*tiebackv1.Record) {
 	case catalogue.Reset:
 		links, _ = payload.Reset(row.Name, q)
 	default:
-		for _, name := range []string{"vendor", "master_vendor", "sub_job", "commitment", "budget", "project"} {
-			if o := q.Data.Object(name); len(o) > 0 {
-				all = append(all, recordOf(named[name], o))
-			}
-		}
-		for _, o := range slices.Concat(q.Data.Objects("vendors"), q.Data.Objects("source_vendors")) {
-			all = append(all, recordOf(tiebackv1.Entity_ENTITY_VENDOR, o))
-		}
+		all = namedRecords(q.Data)
 	}
 	for _, l := range links {
 		all = append(all, l.Record)
@@ -101,8 +98,21 @@ func recordsOf(eventType string, q payload.Request) (all []*tiebackv1.Record) {
 	return slices.DeleteFunc(all, func(r *tiebackv1.Record) bool { return r == nil })
 }
 
+// namedRecords returns what the objects of a payload say of their records. The objects may be malformed.
+func namedRecords(data payload.Object) (all []*tiebackv1.Record) {
+	for _, name := range []string{"vendor", "master_vendor", "sub_job", "commitment", "budget", "project"} {
+		if o := data.Object(name); len(o) > 0 {
+			all = append(all, recordOf(named[name], o))
+		}
+	}
+	for _, o := range slices.Concat(data.Objects("vendors"), data.Objects("source_vendors")) {
+		all = append(all, recordOf(tiebackv1.Entity_ENTITY_VENDOR, o))
+	}
+	return all
+}
+
 func recordOf(e tiebackv1.Entity, o payload.Object) *tiebackv1.Record {
-	return &tiebackv1.Record{Entity: e, ProcoreId: o.ID("id"), Name: o.Text("name"), Number: o.Text("number"), Code: o.Text("origin_code"), OriginId: o.Text("origin_id")}
+	return &tiebackv1.Record{Entity: e, ProcoreId: o.ID("id"), Name: cmp.Or(o.Text("name"), o.Text("company"), o.Text("title")), Number: o.Text("number"), Code: o.Text("origin_code"), OriginId: o.Text("origin_id")}
 }
 
 // maxTokens is how many words of one text are indexed, and searched for.

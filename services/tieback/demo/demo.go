@@ -152,7 +152,7 @@ func (s *demo) openConsole() error {
 	if err != nil {
 		return err
 	}
-	s.pipeline.Console = &console.Options{Listener: l, Link: func(link string) { s.console <- link }}
+	s.pipeline.Console = &console.Options{Listener: l, Socket: console.Socket(s.data), Link: func(link string) { s.console <- link }}
 	return nil
 }
 
@@ -211,9 +211,11 @@ Commands to try:
   the calls to Procore's API      curl %[1]s/sandbox/calls
   a delivery with a wrong token   curl -i -X POST http://%[3]s/webhooks/procore/%[2]d -H 'Authorization: Bearer wrong' -d '{}'
   metrics and health              curl http://%[4]s/metrics
-`, s.url, int64(local.CompanyID), s.listener.Addr(), s.admin)
+  find a request                  TIEBACK_DATA=%[5]s bin/tieback requests --contains acme
+  what needs attention            TIEBACK_DATA=%[5]s bin/tieback status
+`, s.url, int64(local.CompanyID), s.listener.Addr(), s.admin, s.data)
 	if s.ERP != "tryton" && s.Address == "" { // the ERP is the ledger
-		fmt.Fprintf(s.out, "  the ERP's books                 TIEBACK_DATA=%s go run ./services/tieback ledger list vendor --company %d\n", s.data, int64(local.CompanyID))
+		fmt.Fprintf(s.out, "  the ERP's books                 TIEBACK_DATA=%s bin/tieback ledger list vendor --company %d\n", s.data, int64(local.CompanyID))
 	}
 	select {
 	case link := <-s.console:
