@@ -54,6 +54,7 @@ func (sb *Sandbox) page(mux *http.ServeMux) {
 			return err
 		}
 		if name := strings.TrimSpace(r.FormValue("name")); name != "" {
+			Set(payload, "request_data.vendor.name", name)
 			Set(payload, "request_data.vendor.company", name)
 		}
 		_, err = sb.Press(company, r.FormValue("type"), payload)

@@ -84,7 +84,7 @@ func TestPage(t *testing.T) {
 		t.Errorf("press is answered %d", code)
 	}
 	requests := sb.newest(5)
-	if len(requests) != 1 || requests[0].EventType != "create_vendor" || !strings.Contains(string(requests[0].Payload), "Alpha") {
+	if len(requests) != 1 || requests[0].EventType != "create_vendor" || !strings.Contains(string(requests[0].Payload), `"name":"Alpha"`) {
 		t.Errorf("the requests are %+v", requests)
 	}
 	post("same-origin", "/sandbox/page/recipe", url.Values{"company": {"7"}, "recipe": {"procore-down"}})
