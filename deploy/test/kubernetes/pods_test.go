@@ -109,6 +109,19 @@ func TestPodsAreRestricted(t *testing.T) {
 	})
 }
 
+// The command line writes temporary files: the index of tieback requests, the editor's file of tieback dead edit.
+func TestCommandLineHasTemporaryFolder(t *testing.T) {
+	each(t, func(t *testing.T, _ variant, b built) {
+		spec := commandLine(t, b).spec
+		for _, m := range spec.Containers[0].VolumeMounts {
+			if m.MountPath == "/tmp" && !m.ReadOnly && slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name && v.EmptyDir != nil }) {
+				return
+			}
+		}
+		t.Error("no emptyDir at /tmp")
+	})
+}
+
 func TestNamespaceEnforcesRestrictedPods(t *testing.T) {
 	each(t, func(t *testing.T, _ variant, b built) {
 		ns := of[*corev1.Namespace](b)[namespace]
