@@ -2,6 +2,7 @@
 package requests
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -104,7 +105,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 	if err := c.BuildIndex(cmd.Context()); err != nil {
 		return command.Failed(cmd, err)
 	}
-	list, err := c.ListRequests(cmd.Context(), r)
+	list, err := read(cmd.Context(), c, r)
 	if err != nil {
 		return command.APIError(cmd, err)
 	}
@@ -112,6 +113,23 @@ func (f *flags) run(cmd *cobra.Command) error {
 		return command.Failed(cmd, err)
 	}
 	return nil
+}
+
+// read returns up to r.PageSize requests. A page may have fewer, or none, and more may follow.
+func read(ctx context.Context, c *connect.Client, r *operatorv1.ListRequestsRequest) (*operatorv1.ListRequestsResponse, error) {
+	var list []*operatorv1.RequestRow
+	for {
+		page, err := c.ListRequests(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, page.Requests...)
+		r.PageSize, r.PageToken = r.PageSize-int32(len(page.Requests)), page.NextPageToken
+		if r.PageSize <= 0 || r.PageToken == "" {
+			page.Requests = list
+			return page, nil
+		}
+	}
 }
 
 func printList(w io.Writer, l *operatorv1.ListRequestsResponse) error {

@@ -1389,7 +1389,7 @@ func (x *ListRequestsRequest) GetPageToken() string {
 
 type ListRequestsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Requests      []*RequestRow          `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`
+	Requests      []*RequestRow          `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`                                  // may be fewer than page_size, or none, with more on the next page: a search ends after some time
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"` // "": this is the last page
 	IndexedUntil  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=indexed_until,json=indexedUntil,proto3" json:"indexed_until,omitempty"`      // requests after it may be missing
 	unknownFields protoimpl.UnknownFields
