@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,7 +63,8 @@ func IfAbsent(m *nats.Msg) *nats.Msg {
 }
 
 // Publish returns nil once the broker has m on disk, and ErrDuplicate if m has the guard of IfAbsent and its subject has a
-// message. It retries while the broker is unavailable. If ctx ends first, m may or may not be on disk; the caller should
+// message. It retries while the broker is unavailable. If the key may not write the subject, it returns a throttled
+// nats.ErrPermissionViolation at once. If ctx ends first, m may or may not be on disk; the caller should
 // publish it again. Deliveries are refused with a throttled error while the streams are full; see Options.MaxBytes.
 func (p *Publisher) Publish(ctx context.Context, m *nats.Msg) error {
 	if err := p.capacity.check(ctx); err != nil {
@@ -187,11 +190,51 @@ func (p *Publisher) stalledFor() time.Duration {
 
 const retryPublish = 250 * time.Millisecond
 
+// checkDenied is how often an attempt checks whether the broker has denied its message.
+const checkDenied = 100 * time.Millisecond
+
+// attempt publishes a message once. The broker does not reply if the key lacks the permission: it sends an error of the
+// connection, which names the subject. The error of attempt is then throttled, so that no stage gives the message up, and is
+// nats.ErrPermissionViolation.
+func (p *Publisher) attempt(ctx context.Context, m *nats.Msg) error {
+	conn := p.js.Conn()
+	before := conn.LastError()
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	denied := func() error {
+		last := conn.LastError()
+		if last == before || !errors.Is(last, nats.ErrPermissionViolation) || !strings.Contains(last.Error(), strconv.Quote(m.Subject)) {
+			return nil
+		}
+		return last
+	}
+	go func() {
+		for tick := time.Tick(checkDenied); ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick:
+				if denied() != nil {
+					cancel()
+					return
+				}
+			}
+		}
+	}()
+	_, err := p.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
+	if last := denied(); err != nil && last != nil {
+		return &fault.Error{Class: fault.Throttled, RetryAfter: deniedWait, Err: fmt.Errorf(
+			"the broker does not let this key write %s: run `provisioner keys` of this version, and give the broker the new users.conf: %w", m.Subject, last)}
+	}
+	return err
+}
+
+// deniedWait is how long a stage waits before it publishes again what its key may not write.
+const deniedWait = 10 * time.Second
+
 func (p *Publisher) publishOne(ctx context.Context, m *nats.Msg) error {
 	for {
-		try, cancel := context.WithTimeout(ctx, 5*time.Second)
-		_, err := p.js.PublishMsg(try, m, jetstream.WithRetryAttempts(0))
-		cancel()
+		err := p.attempt(ctx, m)
 		p.recordAnswer(err)
 		var api *jetstream.APIError
 		switch {
@@ -202,6 +245,8 @@ func (p *Publisher) publishOne(ctx context.Context, m *nats.Msg) error {
 		case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant:
 			// In a cluster: another message of the subject is being committed, which may fail. Retry to find out.
 		case errors.As(err, &api) && api.Code < 500:
+			return err
+		case errors.Is(err, nats.ErrPermissionViolation):
 			return err
 		case errors.Is(err, nats.ErrMaxPayload):
 			return fault.New(fault.Permanent, fmt.Errorf("message of %d bytes for %s is larger than the broker accepts (its max_payload)", len(m.Data), m.Subject))

@@ -169,9 +169,9 @@ func (v *Verdict) absent(r Rules, p ProcoreLists, created time.Time) {
 	case len(p.Details) > 0 && len(v.Open) == 0:
 		v.Class, v.Why = Elsewhere, "it is closed in Procore, and not in the streams"
 	case p.DeliveryOutcome != "":
-		v.Class, v.Why = Missed, fmt.Sprintf("it never arrived (Procore's delivery: %s); the next sweep, or tieback sweep, fetches it", p.DeliveryOutcome)
+		v.Class, v.Why = Missed, fmt.Sprintf("it never arrived (Procore's delivery: %s); the next sweep fetches it", p.DeliveryOutcome)
 	default:
-		v.Class, v.Why = Missed, "it never arrived; the next sweep, or tieback sweep, fetches it"
+		v.Class, v.Why = Missed, "it never arrived; the next sweep fetches it"
 	}
 }
 

@@ -246,7 +246,8 @@ func benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "bench", Short: "Measure the throughput and latency of the pipeline", Args: cobra.NoArgs,
 		Long: `Measure the throughput and latency of the pipeline, and for comparison those of bare JetStream publishes.
-With --fair, measure instead how much another company's load or failure delays a company's exports.
+With --fair, measure instead how much another company's load or failure delays a company's exports. With --viewers 50, measure
+instead the throughput and CPU time without and with 50 viewers of the console's first page, alternately.
 
 Exit code 0: measured. 1: the measurement failed. 2: wrong usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -264,6 +265,7 @@ Exit code 0: measured. 1: the measurement failed. 2: wrong usage.`,
 	cmd.Flags().BoolVar(&o.Fair, "fair", false, "measure one company's exports while another company has a high load or a failure")
 	cmd.Flags().IntVar(&o.FairRate, "fair-rate", 2, "with --fair: exports per second of the measured company; the other company has 100 times as many")
 	cmd.Flags().IntVar(&o.FairSeconds, "fair-seconds", 60, "with --fair: duration of each measurement in seconds")
+	cmd.Flags().IntVar(&o.Viewers, "viewers", 0, "measure without and with this many viewers of the console")
 	_ = cmd.Flags().MarkHidden("sandbox")
 	return cmd
 }

@@ -119,7 +119,7 @@ func TestTraceOfReplayedDeadLetter(t *testing.T) {
 	w.failed(clicked, "")
 	letter := l.listed(1)[0]
 	s := l.story(firstCompany, clicked, nil)
-	w.verdict(s, request.Dead, "closed as failed", "dead letter 1", "erp", "tieback dead show 1")
+	w.verdict(s, request.Dead, "closed as failed", "dead letter 1", "erp", "is open")
 	away.Store(false)
 	l.replayed(letter.ID)
 	s = l.story(firstCompany, clicked, nil)
@@ -196,9 +196,9 @@ func TestTraceOfSweptRequest(t *testing.T) {
 	l := w.runWith(services{"sweep": nil})
 	clicked := w.press("create_vendor")
 	s := l.story(firstCompany, clicked, nil)
-	w.verdict(s, request.Missed, "never arrived here", "--ask-procore")
+	w.verdict(s, request.Missed, "never arrived here", "the next sweep fetches it")
 	s = l.story(firstCompany, clicked, l.askProcore)
-	w.verdict(s, request.Missed, "Procore has it: run tieback sweep")
+	w.verdict(s, request.Missed, "Procore has it: the next sweep fetches it")
 	if len(s.Steps) != 0 || s.Procore.Type != "create_vendor" || len(s.Procore.Details) != 1 {
 		t.Errorf("the steps are %s", w.json(s))
 	}

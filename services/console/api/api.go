@@ -3,12 +3,15 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"connectrpc.com/connect"
+	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/app/tenant"
@@ -80,9 +83,26 @@ func (a *API) Handler() http.Handler {
 // classes is an interceptor that gives errors without a Connect code the code of their class.
 type classes struct{ *API }
 
-// WrapUnary implements connect.Interceptor.
+// callTimeout bounds a unary call, except those in longCalls.
+const callTimeout = time.Minute
+
+// longCalls bounds the calls that wait for Procore's rate limits, or for replayed requests to end.
+var longCalls = map[string]time.Duration{
+	operatorv1connect.ReconciliationServiceAuditProcedure:     10 * time.Minute,
+	operatorv1connect.ReconciliationServiceSweepProcedure:     10 * time.Minute,
+	operatorv1connect.CompanyServiceCheckLinksProcedure:       10 * time.Minute,
+	operatorv1connect.CompanyServiceRebuildLinksProcedure:     10 * time.Minute,
+	operatorv1connect.CompanyServiceCheckProcedure:            5 * time.Minute,
+	operatorv1connect.RequestServiceGetRequestProcedure:       2 * time.Minute, // with ask_procore
+	operatorv1connect.DeadLetterServiceReplayProcedure:        maxWait + time.Minute,
+	operatorv1connect.DeadLetterServiceEditAndReplayProcedure: maxWait + time.Minute,
+}
+
+// WrapUnary implements connect.Interceptor. The client may give a shorter deadline than that of the call.
 func (a classes) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
+		ctx, cancel := context.WithTimeout(ctx, cmp.Or(longCalls[r.Spec().Procedure], callTimeout))
+		defer cancel()
 		answer, err := next(ctx, r)
 		return answer, a.coded(ctx, r.Spec(), err)
 	}
@@ -112,6 +132,8 @@ func (a classes) coded(ctx context.Context, s connect.Spec, err error) error {
 // codeOf returns the Connect code of an error of the broker, Procore or an ERP.
 func codeOf(ctx context.Context, err error) connect.Code {
 	switch {
+	case errors.Is(err, nats.ErrPermissionViolation):
+		return connect.CodeFailedPrecondition
 	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded):
 		return connect.CodeDeadlineExceeded
 	case fault.ClassOf(err) == fault.Permanent:

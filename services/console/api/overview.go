@@ -64,8 +64,8 @@ func (a *API) WatchOverview(ctx context.Context, r *operatorv1.WatchOverviewRequ
 	}
 }
 
-// overview returns the overview of the companies that were asked for and that the caller may see. It is of the last second, or
-// newer than the last change that was made through this API.
+// overview returns the overview of the companies that were asked for and that the caller may see. See readings for
+// its age. It is newer than the last change that was made through this API.
 func (a *API) overview(ctx context.Context, asked []int64, window *durationpb.Duration) (*operatorv1.Overview, error) {
 	ids, all, err := a.visible(ctx, asked)
 	if err != nil {

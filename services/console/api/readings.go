@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// readingAge is how long after its end a reading answers further calls.
-	readingAge = time.Second
+	// readingAge is how long after its end a reading answers further calls. A long reading answers them for four times as long as
+	// it took, up to maxReadingAge, so that the broker is free for most of the time.
+	readingAge, maxReadingAge = time.Second, 5 * time.Second
 	// readingTimeout bounds a reading. The callers' contexts do not: others may wait for the same reading.
 	readingTimeout = time.Minute
 )
@@ -76,8 +77,9 @@ func (r *readings) shared(ctx context.Context, window time.Duration) *shared {
 		defer func() { <-r.one }()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readingTimeout)
 		defer cancel()
+		began := time.Now()
 		s.reading, s.err = r.read(ctx, window)
-		s.until = time.Now().Add(readingAge)
+		s.until = time.Now().Add(min(max(readingAge, 4*time.Since(began)), maxReadingAge))
 	}()
 	return s
 }

@@ -53,6 +53,26 @@ func TestCallersShareReadings(t *testing.T) {
 	})
 }
 
+// While the broker answers slowly, it is asked for a fifth of the time.
+func TestLongReadingsAreRare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		r := newReadings(func(context.Context, time.Duration) (*status.Reading, error) {
+			n++
+			time.Sleep(time.Second)
+			return &status.Reading{}, nil
+		})
+		for start := time.Now(); time.Since(start) < 50*time.Second; time.Sleep(100 * time.Millisecond) {
+			if _, err := r.get(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n > 10 {
+			t.Errorf("%d readings of a second within 50 seconds", n)
+		}
+	})
+}
+
 // A call after a change gets a reading that began after the change, even if one was in progress. A caller that leaves does not
 // end the reading of the others, and an error is not kept.
 func TestReadingsAfterChange(t *testing.T) {

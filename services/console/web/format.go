@@ -25,7 +25,7 @@ import (
 var funcs = template.FuncMap{
 	"asset": asset, "label": typeLabel, "state": stateLabel, "cut": cut, "span": span, "spark": spark, "count": count, "rate": rate, "waiting": waiting,
 	"lines": diffLines, "company": companyName, "join": strings.Join, "query": withQuery, "percent": percent, "plural": plural, "cause": causeLabel, "zones": func() []string { return zones },
-	"sentence": sentence, "visible": visible, "stateOfDead": deadLabel, "class": classLabel, "source": sourceLabel, "dict": dict, "add": func(a, b int) int { return a + b }, "stage": stageLabel, "title": stepTitle, "run": stepRun,
+	"sentence": sentence, "visible": visible, "stateOfDead": deadLabel, "class": classLabel, "source": sourceLabel, "dict": dict, "add": func(a, b int) int { return a + b }, "stage": stageLabel, "tryable": tryable, "title": stepTitle, "run": stepRun,
 }
 
 // dict returns the arguments of a template, of names and values.
@@ -35,6 +35,11 @@ func dict(pairs ...any) map[string]any {
 		m[pairs[i].(string)] = pairs[i+1]
 	}
 	return m
+}
+
+// tryable reports whether a request may wait for another attempt of a worker, so that the page to try it now is offered.
+func tryable(r *v1.RequestRow) bool {
+	return (r.GetState() == "open" || r.GetState() == "attention") && r.GetDeadLetter() == 0 && r.GetEnded() == nil && slices.Contains(stages, r.GetStage())
 }
 
 // zones are offered on each page. Others can be given as ?tz=.

@@ -342,6 +342,9 @@ var actions = map[string]action{
 	},
 }
 
+// stages are the workers.
+var stages = []string{"export", "sync", "import", "unlink", "reset"}
+
 // confirmation is the page before an action.
 type confirmation struct {
 	action
@@ -369,7 +372,7 @@ func (s *site) confirmAction(c *call) error {
 	if err != nil {
 		return err
 	}
-	d := confirmation{action: a, ID: company, Name: s.nameOf(c, company), Action: c.r.PathValue("action"), Chosen: c.form.Get("stage"), Stages: []string{"export", "sync", "import", "unlink", "reset"}}
+	d := confirmation{action: a, ID: company, Name: s.nameOf(c, company), Action: c.r.PathValue("action"), Chosen: c.form.Get("stage"), Stages: stages}
 	return c.render(http.StatusOK, "confirm", "companies", a.Title, d)
 }
 

@@ -8,6 +8,7 @@ package web
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"embed"
 	"errors"
 	"html/template"
@@ -252,6 +253,9 @@ type failure struct{ Text, Hint string }
 
 // fail answers with the page of an error. The text of an unexpected error is only in the log.
 func (c *call) fail(err error) {
+	if errors.Is(c.r.Context().Err(), context.Canceled) {
+		return // the browser has left
+	}
 	is, known := statuses[connect.CodeOf(err)]
 	d := failure{}
 	var of *connect.Error

@@ -27,6 +27,7 @@ type Options struct {
 	Events  int    // exports in the throughput run
 	Rate    int    // events per second in the steady run, which takes ten seconds
 	Profile string // file for a CPU profile of the throughput run; "": none
+	Viewers int    // measure the throughput without and with this many viewers of the console instead
 	Sandbox bool   // run the simulated Procore instead
 
 	Fair        bool // measure one company while another has a high load or a failure
@@ -41,6 +42,8 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 		return serveSandbox(ctx, out)
 	case o.Fair:
 		return fairness(ctx, o, out)
+	case o.Viewers > 0:
+		return viewers(ctx, o, out)
 	}
 	return withPipeline(ctx, openOne, func(ctx context.Context, c *child, pl *run.Pipeline) error {
 		bare, err := barePublish(ctx, pl, 2*time.Second)

@@ -33,7 +33,8 @@ func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "requests [--company N] [--failed] [--since 2h] [--contains TEXT] [-o json]", Short: "List and search ERP requests, those that need attention and failed first", Args: cobra.NoArgs,
 		Long: `List and search ERP requests: first those that need attention, then those that failed, those in progress, and the others,
-the newest first. Nothing is changed, and Procore is not called. tieback trace shows one of them.
+the newest first. Nothing is changed, and Procore is not called. tieback trace shows one of them, and tieback requests try
+starts the next attempt of one that waits after an error.
 
   attention  it needs a person: a dead letter, or a deadline that has passed
   failed     closed as failed; the accountant sees why
@@ -59,6 +60,7 @@ Exit code 0: done. 1: it failed. 2: wrong usage or settings.`,
 	cmd.Flags().StringVar(&f.contains, "contains", "", "only those with these words")
 	cmd.Flags().Int32Var(&f.limit, "limit", 50, "the largest number of requests, at most 1000")
 	f.output.Flag(cmd)
+	cmd.AddCommand(tryCommand())
 	return cmd
 }
 

@@ -2,7 +2,6 @@
 package trace
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -115,8 +114,11 @@ func (f *flags) get(cmd *cobra.Command, c *connect.Client, text string) (*operat
 		}
 		absent := err
 		found, err := f.find(cmd, c, text)
-		if err != nil || found == nil {
-			return nil, apiError(cmd, cmp.Or(err, absent))
+		if err != nil {
+			return nil, apiError(cmd, err)
+		}
+		if found == nil {
+			return nil, command.Failed(cmd, errors.New(f.absent(absent)))
 		}
 		r.RequestId, r.CompanyId = found.RequestId, found.CompanyId
 	} else {
@@ -131,6 +133,19 @@ func (f *flags) get(cmd *cobra.Command, c *connect.Client, text string) (*operat
 	}
 	t, err := c.GetRequest(cmd.Context(), r)
 	return t.GetTimeline(), apiError(cmd, err)
+}
+
+// absent adds to the answer that a request was not found what can be done.
+func (f *flags) absent(answer error) string {
+	text := answer.Error()
+	if refused := (*connectrpc.Error)(nil); errors.As(answer, &refused) {
+		text = refused.Message()
+	}
+	text += "; tieback sweep fetches it now"
+	if f.company == 0 {
+		return text + "; with --company N --ask-procore, it is read from Procore"
+	}
+	return text + "; --ask-procore shows whether Procore has it"
 }
 
 func apiError(cmd *cobra.Command, err error) error {

@@ -38,7 +38,25 @@ func printTrace(w io.Writer, s *operatorv1.Timeline) error {
 		colour = terminal.Red
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, colour, terminal.Wrap(w, terminal.Line(upper(s.Verdict))+".", 0)))
+	for _, hint := range hints(s) {
+		_, err = fmt.Fprintf(w, "  %s\n", hint)
+	}
 	return err
+}
+
+// hints returns the commands that help with the verdict.
+func hints(t *operatorv1.Timeline) (all []string) {
+	r := t.Request
+	if r.DeadLetter != 0 {
+		all = append(all, fmt.Sprintf("tieback dead show %d", r.DeadLetter))
+	}
+	switch request.Class(r.Class) {
+	case request.Missed:
+		all = append(all, fmt.Sprintf("tieback sweep --company %d", r.CompanyId))
+	case request.Mismatch:
+		all = append(all, "tieback audit --help explains what is open in Procore")
+	}
+	return all
 }
 
 func head(t *operatorv1.Timeline) string {

@@ -30,13 +30,13 @@ func (r *reader) conclude(now time.Time) {
 		parts = append(parts, cmp.Or(r.verdict.EndText, "how it ended is not recorded here"))
 	}
 	if class == request.Mismatch {
-		parts = append(parts, fmt.Sprintf("but Procore shows request details %v open: see tieback audit --help", r.verdict.Open))
+		parts = append(parts, fmt.Sprintf("but Procore shows request details %v open", r.verdict.Open))
 	}
 	if class == request.Lost {
 		parts = append(parts, r.verdict.Why)
 	}
 	if d := r.history.OpenDeadLetter(); d != nil {
-		parts = append(parts, fmt.Sprintf("dead letter %d (%s, %s) is open: tieback dead show %d", d.ID, d.Stage, d.Cause(), d.ID))
+		parts = append(parts, fmt.Sprintf("dead letter %d (%s, %s) is open", d.ID, d.Stage, d.Cause()))
 	}
 	r.Verdict = strings.Join(parts, "; ")
 	if len(r.Unread) > 0 {
@@ -50,7 +50,7 @@ func (r *reader) absent() string {
 	class := r.verdict.Class
 	switch p := r.Timeline.Procore; {
 	case p == nil:
-		return "never arrived here, or is older than the streams' retention: if it was clicked lately, run tieback sweep; --ask-procore shows whether Procore has it"
+		return "never arrived here, or is older than the streams' retention: if it was clicked lately, the next sweep fetches it"
 	case !p.Known:
 		return "never arrived here, and Procore does not have it either: check the request's id and the company"
 	case class == request.Older, class == request.CalledOff, class == request.Unknown:
@@ -58,7 +58,7 @@ func (r *reader) absent() string {
 	case class == request.Elsewhere:
 		return "Procore has it as closed, and the streams have nothing of it: it is older than their retention, or something else closed it"
 	}
-	return "never arrived here, and Procore has it: run tieback sweep, which fetches it"
+	return "never arrived here, and Procore has it: the next sweep fetches it"
 }
 
 // inProgress describes the current stage.

@@ -70,14 +70,14 @@ func TestVerdicts(t *testing.T) {
 		{"failed", ended(closeOuts(statusFailed)), nil, request.Failed, []string{"closed as failed about 3 s after the click"}},
 		{"failed in part", ended(closeOuts(success, statusFailed, success)), nil, request.Failed, []string{"closed as failed in 1 of 3 request details"}},
 		{"nothing to close", ended(closeOuts()), nil, request.Success, []string{"processed, with nothing to close"}},
-		{"its deadline passed", append(ended(expired), letter), nil, request.Dead, []string{"closed as failed because its deadline passed", "dead letter 42 (export, erp) is open: tieback dead show 42"}},
+		{"its deadline passed", append(ended(expired), letter), nil, request.Dead, []string{"closed as failed because its deadline passed", "dead letter 42 (export, erp) is open"}},
 		{"late", append(ended(expired), letter, message(t, 9, 2, bus.Outcome, "late", late), message(t, 10, 2, bus.Closed, "late", late)), nil, request.Recovered,
 			[]string{"the late outcome was closed as success about 10 s after the click", "Procore keeps request detail 1 at failed"}},
 		{"closed by a sweep", []bus.Message{delivery, unread, message(t, 60, 3, bus.Closed, bus.Swept, closeOuts(statusFailed))}, nil, request.Dead, []string{"the request detail that was left open was closed as failed"}},
-		{"given up, and not reported", []bus.Message{delivery, unread}, nil, request.Unclosed, []string{"dead-lettered by fetcher (procore) after 3 attempts, and not reported to Procore yet", "tieback dead show 42"}},
+		{"given up, and not reported", []bus.Message{delivery, unread}, nil, request.Unclosed, []string{"dead-lettered by fetcher (procore) after 3 attempts, and not reported to Procore yet", "dead letter 42 (fetcher, procore) is open"}},
 		{"given up and discarded", []bus.Message{delivery, unread, discarded}, nil, request.Discarded, []string{"dead letter 42 was discarded by ann@office"}},
 		{"closed here, and open there", ended(closeOuts(success)), open, request.Mismatch, []string{"closed as success", "but Procore shows request details [1] open"}},
-		{"never arrived", nil, nil, request.Missed, []string{"never arrived here", "tieback sweep"}},
+		{"never arrived", nil, nil, request.Missed, []string{"never arrived here", "the next sweep fetches it"}},
 	} {
 		r := newReader(Options{Request: 12})
 		r.read(c.messages, 0)
@@ -86,6 +86,9 @@ func TestVerdicts(t *testing.T) {
 		r.conclude(now)
 		if got := r.Timeline.Request.Class; got != string(c.class) || r.AccountedFor == c.class.NeedsAction() {
 			t.Errorf("%s: class %s, want %s", c.name, got, c.class)
+		}
+		if strings.Contains(r.Verdict, "tieback ") || strings.Contains(r.Verdict, "--") {
+			t.Errorf("%s: the verdict is shown on pages, and has a command: %q", c.name, r.Verdict)
 		}
 		for _, want := range c.want {
 			if !strings.Contains(r.Verdict, want) {
