@@ -56,6 +56,7 @@ var proofs = []proof{
 	{`docker compose (ps|logs|exec) .*`, ".ci/run", "docker compose ps -a"}, // their services: TestComposeServices
 	{`go run \./deploy/test/chaos --seeds 50 --parallel 4`, ".ci/run", "make chaos SEEDS=2"},
 	{`go run \./services/tieback bench --fair --fair-seconds 40`, ".ci/run", "bench --fair"},
+	{`go run \./services/tieback bench --viewers 50 --events 1000`, ".ci/run", "bench --viewers"},
 	{`go run \./services/connectors/tryton/cmd/tryton-company run`, "", "TestConformance"},
 	{`go test \./deploy/test/kubernetes`, ".ci/run", "make test"},
 	{`bin/sandbox`, "", "TestTheRehearsal"},
