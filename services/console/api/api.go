@@ -86,14 +86,18 @@ type classes struct{ *API }
 // callTimeout bounds a unary call, except those in longCalls.
 const callTimeout = time.Minute
 
+// procoreTimeout bounds a call that waits for Procore's limits, which are those of an hour. A wait that would exceed the deadline
+// ends a call before it has said why.
+const procoreTimeout = 2 * time.Hour
+
 // longCalls bounds the calls that wait for Procore's rate limits, or for replayed requests to end.
 var longCalls = map[string]time.Duration{
-	operatorv1connect.ReconciliationServiceAuditProcedure:     10 * time.Minute,
-	operatorv1connect.ReconciliationServiceSweepProcedure:     10 * time.Minute,
-	operatorv1connect.CompanyServiceCheckLinksProcedure:       10 * time.Minute,
-	operatorv1connect.CompanyServiceRebuildLinksProcedure:     10 * time.Minute,
+	operatorv1connect.ReconciliationServiceAuditProcedure:     procoreTimeout,
+	operatorv1connect.ReconciliationServiceSweepProcedure:     procoreTimeout,
+	operatorv1connect.CompanyServiceCheckLinksProcedure:       procoreTimeout,
+	operatorv1connect.CompanyServiceRebuildLinksProcedure:     procoreTimeout,
 	operatorv1connect.CompanyServiceCheckProcedure:            5 * time.Minute,
-	operatorv1connect.RequestServiceGetRequestProcedure:       2 * time.Minute, // with ask_procore
+	operatorv1connect.RequestServiceGetRequestProcedure:       procoreTimeout, // with ask_procore
 	operatorv1connect.DeadLetterServiceReplayProcedure:        maxWait + time.Minute,
 	operatorv1connect.DeadLetterServiceEditAndReplayProcedure: maxWait + time.Minute,
 }
