@@ -109,7 +109,11 @@ func (s Step) Text() string {
 		}
 		return text
 	case *tiebackv1.DeadLetter:
-		return fmt.Sprintf("%s gave up after %d attempts, dead letter %d: %s", m.Stage, m.Attempts, s.Sequence, m.Error)
+		attempts := "1 attempt"
+		if m.Attempts != 1 {
+			attempts = fmt.Sprint(m.Attempts, " attempts")
+		}
+		return fmt.Sprintf("%s gave up after %s, dead letter %d: %s", m.Stage, attempts, s.Sequence, m.Error)
 	case *tiebackv1.Resolution:
 		return fmt.Sprintf("dead letter %d %s", m.DeadLetter, ResolutionText(m))
 	}

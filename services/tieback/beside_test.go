@@ -69,7 +69,7 @@ func TestCommandsBesideRun(t *testing.T) {
 		for _, c := range lines {
 			code, out := besides(t, c.line)
 			for range 50 { // until the index has read the streams
-				if strings.HasPrefix(c.line, "requests") && strings.Contains(out, "No requests") {
+				if strings.HasPrefix(c.line, "requests") && strings.Contains(out, "No request matches") {
 					code, out = besides(t, c.line)
 				}
 			}

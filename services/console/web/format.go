@@ -1,7 +1,9 @@
 package web
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"html/template"
 	"maps"
@@ -25,7 +27,7 @@ import (
 var funcs = template.FuncMap{
 	"asset": asset, "label": typeLabel, "state": stateLabel, "cut": cut, "span": span, "spark": spark, "count": count, "rate": rate, "waiting": waiting,
 	"lines": diffLines, "company": companyName, "join": strings.Join, "query": withQuery, "percent": percent, "plural": plural, "cause": causeLabel, "zones": func() []string { return zones },
-	"sentence": sentence, "visible": visible, "stateOfDead": deadLabel, "class": classLabel, "source": sourceLabel, "dict": dict, "add": func(a, b int) int { return a + b }, "stage": stageLabel, "tryable": tryable, "title": stepTitle, "run": stepRun,
+	"sentence": sentence, "visible": visible, "stateOfDead": deadLabel, "class": classLabel, "source": sourceLabel, "dict": dict, "add": func(a, b int) int { return a + b }, "stage": stageLabel, "tryable": tryable, "title": stepTitle, "indent": indentJSON, "run": stepRun,
 }
 
 // dict returns the arguments of a template, of names and values.
@@ -120,6 +122,15 @@ func sentenceCase(text string) string {
 		return ""
 	}
 	return string(unicode.ToUpper(r)) + text[n:]
+}
+
+// indentJSON returns a JSON document with a line for each field, and any other text as it is.
+func indentJSON(text string) string {
+	var b bytes.Buffer
+	if json.Indent(&b, []byte(text), "", "  ") != nil {
+		return text
+	}
+	return b.String()
 }
 
 // stepTitle says what a step of a request is. Its details are shown below it.

@@ -211,7 +211,7 @@ Commands to try:
   the calls to Procore's API      curl %[1]s/sandbox/calls
   a delivery with a wrong token   curl -i -X POST http://%[3]s/webhooks/procore/%[2]d -H 'Authorization: Bearer wrong' -d '{}'
   metrics and health              curl http://%[4]s/metrics
-  find a request                  TIEBACK_DATA=%[5]s bin/tieback requests --contains acme
+  find a request                  TIEBACK_DATA=%[5]s bin/tieback requests acme
   what needs attention            TIEBACK_DATA=%[5]s bin/tieback status
 `, s.url, int64(local.CompanyID), s.listener.Addr(), s.admin, s.data)
 	if s.ERP != "tryton" && s.Address == "" { // the ERP is the ledger

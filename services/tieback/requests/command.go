@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,25 +32,28 @@ type flags struct {
 func Command() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
-		Use: "requests [--company N] [--failed] [--since 2h] [--contains TEXT] [-o json]", Short: "List and search ERP requests, those that need attention and failed first", Args: cobra.NoArgs,
+		Use: "requests [TEXT…] [--company N] [--failed] [--since 2h] [-o json]", Short: "List ERP requests, or find them by a name or number; those that need attention or failed come first", Args: cobra.ArbitraryArgs,
 		Long: `List and search ERP requests: first those that need attention, then those that failed, those in progress, and the others,
-the newest first. Nothing is changed, and Procore is not called. tieback trace shows one of them, and tieback requests try
-starts the next attempt of one that waits after an error.
+the newest first. Nothing is changed, and Procore is not called. "tieback trace NAME" shows what happened to one of them, and
+"tieback requests try" starts the next attempt of one that waits after an error.
 
   attention  it needs a person: a dead letter, or a deadline that has passed
   failed     closed as failed; the accountant sees why
   open       in progress
   succeeded  closed as success
-  ignored    not processed: created before the company's since, called off in Procore, or discarded
+  ignored    not processed: created before the company's setting "since", called off in Procore, or discarded
 
---contains searches for words of names, numbers, ids and reasons, in any order; the beginning of a word is enough. The
+TEXT, or --contains, searches for words of names, numbers, ids and reasons, in any order; the beginning of a word is enough. The
 search uses an index of a year of requests, which the console and tieback run keep. If neither runs, the command builds
 one from the streams first.
 
 ` + command.Where + `
 
 Exit code 0: done. 1: it failed. 2: wrong usage or settings.`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+		RunE: func(cmd *cobra.Command, text []string) error {
+			f.contains = strings.TrimSpace(f.contains + " " + strings.Join(text, " "))
+			return f.run(cmd)
+		},
 	}
 	cmd.Flags().Int64Var(&f.company, "company", 0, "only of this company, by its id in Procore")
 	cmd.Flags().StringSliceVar(&f.types, "type", nil, "only of these event types")
@@ -57,7 +61,7 @@ Exit code 0: done. 1: it failed. 2: wrong usage or settings.`,
 	cmd.Flags().BoolVar(&f.failed, "failed", false, "only those that need attention or failed")
 	cmd.Flags().StringVar(&f.since, "since", "", "only those that were clicked from this time on: a time (2026-11-25T08:00:00Z), a day, or how long ago (2h)")
 	cmd.Flags().StringVar(&f.until, "until", "", "only those that were clicked before this time, likewise")
-	cmd.Flags().StringVar(&f.contains, "contains", "", "only those with these words")
+	cmd.Flags().StringVar(&f.contains, "contains", "", "only those with these words, as TEXT")
 	cmd.Flags().Int32Var(&f.limit, "limit", 50, "the largest number of requests, at most 1000")
 	f.output.Flag(cmd)
 	cmd.AddCommand(tryCommand())
@@ -136,7 +140,11 @@ func read(ctx context.Context, c *connect.Client, r *operatorv1.ListRequestsRequ
 
 func printList(w io.Writer, l *operatorv1.ListRequestsResponse) error {
 	if len(l.Requests) == 0 {
-		_, err := fmt.Fprintln(w, "No requests.")
+		_, err := fmt.Fprint(w, "No request matches")
+		if until := l.GetIndexedUntil(); until != nil {
+			fmt.Fprintf(w, "; the index has all requests until %s", terminal.Moment(until.AsTime()))
+		}
+		fmt.Fprintln(w, ". Words match from their beginning. tieback sweep finds requests that never arrived.")
 		return err
 	}
 	if err := PrintRows(w, l.Requests); err != nil {

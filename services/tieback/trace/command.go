@@ -31,7 +31,7 @@ type flags struct {
 func Command() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
-		Use: "trace REQUEST [--company N] [-w] [--payload] [--ask-procore] [-o json]", Short: "Show the timeline of one ERP request", Args: oneArg,
+		Use: "trace REQUEST [--company N] [-w] [--payload] [--ask-procore] [-o json]", Short: "Show what happened to one ERP request, by its id, number or name", Args: oneArg,
 		Long: `Show the timeline of one ERP request. REQUEST is its id in Procore, or the id of one of its request details, or the number or
 name of a record in it: if several requests have it, they are listed. The timeline has the click, the delivery, the result and duration
 of each stage, the close-outs and marks in Procore, dead letters and their resolutions, all replays, and, if the
