@@ -62,7 +62,7 @@ const (
 	pullMost = 256
 )
 
-// pull pulls messages while a worker is free, even if the queues are full: the next messages of the stream may belong to
+// pull pulls messages while a handler is free, even if the queues are full: the next messages of the stream may belong to
 // companies that have none queued. It returns nil when ctx ends, and an error if the consumer or its stream does not exist
 // any more.
 func (d *dispatcher) pull(ctx context.Context, cons jetstream.Consumer) error {

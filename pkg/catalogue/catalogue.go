@@ -1,5 +1,5 @@
-// Package catalogue is the table of Procore's ERP event types. Subjects, routing, handlers, metric labels, the
-// sandbox's scenario and the documentation derive from it.
+// Package catalogue is the table of Procore's ERP event types. Subjects, routing, metric labels and the
+// documentation derive from it. Handlers, payload readers and the sandbox have entries of their own, which tests compare with it.
 //
 // The source is Procore's ERP Events Dictionary. Package dictionary has its facts, and a test compares each row with
 // them.
@@ -23,10 +23,10 @@
 //     itemtypes.go and sampleids.go, if the payload has records or ids under new keys. Add a step that raises the
 //     event to sandbox/scenario, and run make run.
 //  5. Write the golden files, and read the new ones: go test ./services/worker/exports -update (or syncs, imports,
-//     unlinks, resets), and go test ./deploy/test/e2e -run TestWritesOfEachEventType -update. Few other packages have
-//     the flag. A test compares the item types in the files with the rows' Allowed.
-//  6. Correct the number of event types, 51, in the documents and tests: git grep -nE '51 (ERP )?event types|all 51|[^0-9]51[ )]' lists it,
-//     among others. CHANGELOG.md stays.
+//     unlinks, resets), and go test ./deploy/test/e2e -run TestWritesOfEachEventType -update. Other packages do not
+//     know -update: do not run it on ./... A test compares the item types in the files with the rows' Allowed.
+//  6. Correct the number of event types, 51, in the documents and tests: git grep -nE '51 (ERP )?event types|all 51|[^0-9]51[ )]' lists it, and
+//     a few lines where 51 means something else. CHANGELOG.md stays.
 //  7. Run make generate, which writes the table of docs/event-types.md. The other documents are written by hand; add a
 //     line to CHANGELOG.md.
 //

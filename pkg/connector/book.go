@@ -129,7 +129,7 @@ func (w *booking) rebook(ctx context.Context, b *tiebackv1.Booking, bookedBy ord
 	if err != nil {
 		return nil, err
 	}
-	if gone { // Procore never had a link to it, so no user could have reset it
+	if gone { // Procore has no link that a user could unlink or reset, so the next generation starts here
 		if err := w.NextGeneration(ctx, bookedBy, w.record.Entity, w.record.ProcoreId); err != nil {
 			return nil, err
 		}

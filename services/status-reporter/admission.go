@@ -173,7 +173,7 @@ func missing(outcome bus.Message, err error) error {
 // checkDetails checks that one of the events of the outcome's request and type names all of the request details.
 func (s *Service) checkDetails(ctx context.Context, outcome bus.Message, details []int64) error {
 	subject, found := outcome.Subject, false                       // found: the event of the outcome's own run was found
-	for i, run := range []string{subject.OfEvent().Run, "", "*"} { // the run of a replayed outcome has no event
+	for i, run := range []string{subject.OfEvent().Run, "", "*"} { // a replayed outcome has a run without an event: look in the others
 		e, err := s.event(ctx, subject.OfEvent().WithRun(run))
 		if err != nil {
 			return err

@@ -11,7 +11,7 @@ import (
 // company does not delay the messages of the others:
 //
 //	order         round robin: each company with queued messages starts one in turn
-//	concurrency   limited by the free workers: n busy companies may each use 1/(n+1) of the workers (a single
+//	concurrency   limited by the free handlers: n busy companies may each use 1/(n+1) of the handlers (a single
 //	              company: half), so that some are always free for the next company
 //	throttled     the company starts nothing until the wait is over, and half as many at once afterwards;
 //	              each success raises that limit by one
@@ -72,7 +72,7 @@ const (
 	minShare = 256
 	// initialRate is the assumed throughput of a company before it is measured, in messages per second.
 	initialRate = 1000
-	// minPull is the least number of messages to pull while a worker is free.
+	// minPull is the least number of messages to pull while a handler is free.
 	minPull = 64
 	// minRedeliveryRate is the least rate of redelivery, in messages per second, of all companies with queued messages
 	// together, however slow they are: when a hanging system recovers, its released messages must come back soon.
@@ -273,7 +273,7 @@ func (s *Scheduler[T]) NextWake(now time.Time) time.Time {
 	return first
 }
 
-// Wanted returns how many messages to pull: none while all workers are busy, and at least minPull while a worker is free,
+// Wanted returns how many messages to pull: none while all handlers are busy, and at least minPull while one is free,
 // even if the queues are full. Full queues may belong to paused companies while the next messages of the stream belong to
 // other companies: Add always accepts the first message of a company, and the surplus is released.
 func (s *Scheduler[T]) Wanted() int {

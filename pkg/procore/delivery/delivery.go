@@ -20,8 +20,8 @@ import (
 // ErrOther says that a delivery is about something else than a new ERP request: it is acknowledged, and not stored.
 var ErrOther = errors.New("not a new ERP request")
 
-// wire holds all three shapes of a delivery. What we do not need may be anything: a delivery
-// that is refused stops its company's whole hook. v2.0 and v3.0 have integer ids, event_type and
+// wire holds all three shapes of a delivery. Fields that Tieback does not need may have any
+// JSON type, because Procore stops a company's webhook after a refused delivery. v2.0 and v3.0 have integer ids, event_type and
 // resource_name; v4.0 has string ids, reason and resource_type, and its id is the ULID.
 type wire struct {
 	ID           id     `json:"id"`
@@ -49,7 +49,7 @@ func (i *id) UnmarshalJSON(raw []byte) error {
 	if len(raw) > 0 && raw[0] == '"' {
 		return json.Unmarshal(raw, (*string)(i))
 	}
-	*i = id(raw) // whatever it is; where it matters, number judges it
+	*i = id(raw) // it may be no number: the method number checks the ids that are needed
 	return nil
 }
 

@@ -52,15 +52,15 @@ func documents(read func(payload.Request) ([]payload.Document, error)) worker.Ha
 		if err != nil {
 			return nil, err
 		}
-		var records []*tiebackv1.CloseOut
+		var closeOuts []*tiebackv1.CloseOut
 		for _, d := range docs {
 			c, _, err := book(ctx, t, d)
 			if err != nil {
 				return nil, err
 			}
-			records = append(records, c)
+			closeOuts = append(closeOuts, c)
 		}
-		return payload.Settle(t.Payload, records), nil
+		return payload.Settle(t.Payload, closeOuts), nil
 	}
 }
 
@@ -75,7 +75,7 @@ func book(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.C
 		c, err := payload.Refused(d.Record, d.Detail, aboutCode(err))
 		return c, nil, err
 	}
-	return booked(d, booking), booking, nil
+	return closeOutOf(d, booking), booking, nil
 }
 
 func send(ctx context.Context, t *worker.Task, d payload.Document) (*tiebackv1.Booking, error) {
@@ -107,9 +107,9 @@ func aboutCode(err error) error {
 	return &fault.Error{Class: fault.Permanent, Field: "code", Err: err, UserMessage: strings.TrimSpace("The code was refused. " + message)}
 }
 
-// booked returns the close-out that reports a booking to Procore: the mark of the record, then those of its
+// closeOutOf returns the close-out that reports a booking to Procore: the mark of the record, then those of its
 // lines.
-func booked(d payload.Document, b *tiebackv1.Booking) *tiebackv1.CloseOut {
+func closeOutOf(d payload.Document, b *tiebackv1.Booking) *tiebackv1.CloseOut {
 	c := &tiebackv1.CloseOut{RequestDetailId: d.Detail, Status: tiebackv1.Status_STATUS_SUCCESS, Messages: b.Messages, Record: connector.Describe(d.Record)}
 	if d.ItemType != "" {
 		c.Marks = append(c.Marks, &tiebackv1.Mark{

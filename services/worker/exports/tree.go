@@ -185,7 +185,7 @@ func budget(ctx context.Context, t *worker.Task) ([]*tiebackv1.CloseOut, error) 
 	}
 	if existing != nil {
 		docs[0].Record.Lines = nil
-		return payload.Settle(t.Payload, []*tiebackv1.CloseOut{booked(docs[0], existing)}), nil
+		return payload.Settle(t.Payload, []*tiebackv1.CloseOut{closeOutOf(docs[0], existing)}), nil
 	}
 	c, _, err := book(ctx, t, docs[0])
 	if err != nil {

@@ -7,7 +7,7 @@
 // Procore has already unlinked a vendor or standard cost code when the event arrives, so only our link is removed. The two types
 // that begin with delete_ delete the records in Procore instead.
 //
-// The next generation must be stored first. Then an export after the unlink makes a new booking, and an older
+// The next generation (see connector.ERP.NextGeneration) must be stored before Procore unlinks the record. Then an export after the unlink makes a new booking, and an older
 // one that is still under way is refused.
 package unlinks
 
