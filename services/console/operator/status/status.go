@@ -42,12 +42,13 @@ type Options struct {
 	MaxDeadLetters int                       // the newest dead letters to count; 0: 100,000
 }
 
-// Reader reads the state of the queues and companies. Each reading counts dead letters from where the last one stopped, so
-// Read is not for concurrent use.
+// Reader reads the state of the queues and companies. Each reading counts dead letters and recent messages from where the
+// last one stopped, so Read is not for concurrent use.
 type Reader struct {
 	Options
 	bus         *bus.Bus
 	deadLetters *request.Counter
+	tails       map[bus.Kind]*tail
 }
 
 // New returns a reader.
@@ -56,7 +57,7 @@ func New(b *bus.Bus, o Options) *Reader {
 	o.MaxUnfinished, o.MaxRecent, o.MaxDeadLetters = cmp.Or(o.MaxUnfinished, 20_000), cmp.Or(o.MaxRecent, 10_000), cmp.Or(o.MaxDeadLetters, 100_000)
 	counter := request.NewCounter(b)
 	counter.Limit = uint64(o.MaxDeadLetters) //nolint:gosec // a positive number
-	return &Reader{Options: o, bus: b, deadLetters: counter}
+	return &Reader{Options: o, bus: b, deadLetters: counter, tails: map[bus.Kind]*tail{bus.Delivery: {}, bus.Event: {}, bus.Outcome: {}, bus.Closed: {}}}
 }
 
 // Window is the time over which Read counts if it is called with 0.
