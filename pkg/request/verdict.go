@@ -322,7 +322,8 @@ func (t *Timeline) deadLetterText() string {
 	if d == nil {
 		return ""
 	}
-	text := fmt.Sprintf("dead letter %d of %s (%s): %s", d.ID, d.Stage, d.Cause(), cmp.Or(d.UserMessage, d.Error))
+	why := strings.TrimSuffix(cmp.Or(d.UserMessage, d.Error), ".")
+	text := fmt.Sprintf("%s (dead letter %d of %s, %s)", why, d.ID, d.Stage, d.Cause())
 	if r := d.resolution(); r != nil {
 		text += "; it " + ResolutionText(r)
 		if d.State == StateInterrupted {
