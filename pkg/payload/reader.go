@@ -60,7 +60,7 @@ func (r *reader) id(o Object, name string) int64 {
 func (r *reader) ref(o Object, name string) int64 {
 	id, err := parseID(o[name])
 	if err != nil {
-		r.malformed("the %s %.60q is not an id (a positive whole number below 9,223,372,036,854,775,808)", words(name), fmt.Sprint(o[name]))
+		r.malformed("its %s is %.60q, but an id in Procore is a positive whole number", words(name), fmt.Sprint(o[name]))
 	}
 	return id
 }
