@@ -27,7 +27,7 @@ import (
 var funcs = template.FuncMap{
 	"asset": asset, "label": typeLabel, "state": stateLabel, "cut": cut, "span": span, "spark": spark, "count": count, "rate": rate, "waiting": waiting,
 	"lines": diffLines, "company": companyName, "join": strings.Join, "query": withQuery, "percent": percent, "plural": plural, "cause": causeLabel, "zones": func() []string { return zones },
-	"sentence": sentence, "visible": visible, "stateOfDead": deadLabel, "class": classLabel, "source": sourceLabel, "dict": dict, "add": func(a, b int) int { return a + b }, "stage": stageLabel, "tryable": tryable, "title": stepTitle, "indent": indentJSON, "run": stepRun,
+	"sentence": sentence, "visible": visible, "stateOfDead": deadLabel, "class": classLabel, "source": sourceLabel, "dict": dict, "add": func(a, b int) int { return a + b }, "stage": stageLabel, "tryable": tryable, "title": stepTitle, "indent": indentJSON, "since": sinceLabel, "run": stepRun,
 }
 
 // dict returns the arguments of a template, of names and values.
@@ -187,6 +187,7 @@ var (
 	deadLabel  = labelOf(map[string]string{"open": "unresolved", "interrupted": "replay interrupted"})
 	causeLabel = labelOf(map[string]string{"tenant-data": "data of the company", "erp": "the ERP", "procore": "Procore", "limits": "limits", "ours": "Tieback itself"})
 	classLabel = labelOf(map[string]string{"closed": "closed", "dead-letter": "dead letter", "at-work": "in progress"})
+	sinceLabel = labelOf(map[string]string{"click": "the click", "delivery": "the webhook", "event": "the fetch", "outcome": "the outcome", "dead_letter": "the dead letter", "resolution": "the resolution", "": "the step before"})
 	waiting    = labelOf(map[string]string{"erp": "the ERP", "procore": "Procore", "quota": "Procore’s limits", "person": "a person"})
 	stageLabel = labelOf(map[string]string{"": "all stages", "status-reporter": "status reporter"})
 )

@@ -40,9 +40,11 @@ deadline. The last line is the verdict.
 
 Without --company the request is looked up in all companies. Nothing is changed. With -w the timeline is shown again after
 each change, until the request has ended. Procore is called only with --ask-procore: once for the request, and several
-times for the list of its request details. If Procore's rate limit is exceeded, the command waits up to a minute. TOOK is the time since the previous step, by the broker's clock. From the click it is
-approximate, as Procore gives whole seconds of its own clock. Attempts are stored only until a message is
-processed; a dead letter records their number.
+times for the list of its request details. If Procore's rate limit is exceeded, the command waits up to a minute.
+
+TOOK is the time since the message that a step processed, by the broker's clock. From the click it is approximate, as
+Procore gives whole seconds of its own clock. Attempts are stored only until a message is processed; a dead letter
+records their number.
 
 What Procore sent, and what a person edited in it, may contain personal data. It is shown only with --payload.
 
