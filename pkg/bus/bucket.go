@@ -37,7 +37,7 @@ func (b *Bus) openBucket(ctx context.Context, o Options) (*Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Bucket{stream: s, publisher: newPublisher(b.js, topology.State.Stream())}, nil
+	return &Bucket{stream: s, publisher: newPublisher(b.js, topology.State.Stream(), b.denials)}, nil
 }
 
 // Get returns a key's entry. For a key with wildcards it returns the newest of the entries that match.

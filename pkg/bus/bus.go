@@ -59,6 +59,7 @@ type Bus struct {
 	log        *zap.Logger
 	bucket     *Bucket
 	publishers map[Kind]*Publisher
+	denials    *denials
 	streams    map[Kind]jetstream.Stream // as setUp found them; empty after ConnectReadOnly
 	quarantine quarantine                // shared by all consumers, as a poison message crashes the whole process
 	ackWait    time.Duration
@@ -109,6 +110,7 @@ func ConnectReadOnly(ctx context.Context, o Options) (*Bus, error) {
 
 // dial returns a bus without streams. Its connection may not be established yet.
 func dial(o Options) (*Bus, error) {
+	denied := &denials{}
 	opts := []nats.Option{
 		nats.Name("tieback " + o.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
 		nats.RetryOnFailedConnect(true),
@@ -116,6 +118,7 @@ func dial(o Options) (*Bus, error) {
 		nats.ReconnectBufSize(-1), nats.CustomInboxPrefix(topology.Inbox(cmp.Or(o.Name, "tieback"))),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			o.Log.Warn("the broker refused or dropped a message", zap.Error(err))
+			denied.report(err)
 		}),
 	}
 	if o.InProcess != nil {
@@ -123,7 +126,7 @@ func dial(o Options) (*Bus, error) {
 	}
 	b := &Bus{
 		name: cmp.Or(o.Name, "tieback"), log: o.Log, ackWait: o.AckWait, managed: o.TopologyManaged,
-		publishers: map[Kind]*Publisher{}, streams: map[Kind]jetstream.Stream{},
+		denials: denied, publishers: map[Kind]*Publisher{}, streams: map[Kind]jetstream.Stream{},
 		conn: connState{lost: make(chan struct{}, 1), onWait: o.Waiting},
 	}
 	opts = append(append(opts, nats.LameDuckModeHandler(b.leaveLameDuck)), b.conn.options()...)
@@ -153,7 +156,7 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 			return err
 		}
 		b.streams[k] = s
-		b.publishers[k] = newPublisher(b.js, k.Stream())
+		b.publishers[k] = newPublisher(b.js, k.Stream(), b.denials)
 	}
 	if o.MaxBytes > 0 {
 		b.publishers[Delivery].capacity = &capacityGuard{js: b.js, max: o.MaxBytes}

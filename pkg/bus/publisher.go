@@ -31,6 +31,7 @@ const maxGroup = 500
 type Publisher struct {
 	js           jetstream.JetStream
 	stream       string
+	denials      *denials
 	capacity     *capacityGuard // nil: no limit
 	stalledSince atomic.Int64   // since when the broker has accepted no message, in Unix nanoseconds; 0: it accepts messages
 	lastFailure  atomic.Int64   // when the broker last did not accept a message, in Unix nanoseconds
@@ -46,8 +47,8 @@ type publication struct {
 	err chan error
 }
 
-func newPublisher(js jetstream.JetStream, stream string) *Publisher {
-	p := &Publisher{js: js, stream: stream, queue: make(chan *publication, maxGroup), stop: make(chan struct{})}
+func newPublisher(js jetstream.JetStream, stream string, d *denials) *Publisher {
+	p := &Publisher{js: js, stream: stream, denials: d, queue: make(chan *publication, maxGroup), stop: make(chan struct{})}
 	p.done.Go(p.run)
 	return p
 }
@@ -190,43 +191,65 @@ func (p *Publisher) stalledFor() time.Duration {
 
 const retryPublish = 250 * time.Millisecond
 
-// checkDenied is how often an attempt checks whether the broker has denied its message.
-const checkDenied = 100 * time.Millisecond
-
-// attempt publishes a message once. The broker does not reply if the key lacks the permission: it sends an error of the
-// connection, which names the subject. The error of attempt is then throttled, so that no stage gives the message up, and is
-// nats.ErrPermissionViolation.
+// attempt publishes a message once. If the key may not write the subject, the error is nats.ErrPermissionViolation. It is
+// throttled, so that no stage gives the message up.
 func (p *Publisher) attempt(ctx context.Context, m *nats.Msg) error {
-	conn := p.js.Conn()
-	before := conn.LastError()
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, done := p.denials.await(ctx, m.Subject)
+	defer done()
+	try, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	denied := func() error {
-		last := conn.LastError()
-		if last == before || !errors.Is(last, nats.ErrPermissionViolation) || !strings.Contains(last.Error(), strconv.Quote(m.Subject)) {
-			return nil
-		}
-		return last
-	}
-	go func() {
-		for tick := time.Tick(checkDenied); ; {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick:
-				if denied() != nil {
-					cancel()
-					return
-				}
-			}
-		}
-	}()
-	_, err := p.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
-	if last := denied(); err != nil && last != nil {
+	_, err := p.js.PublishMsg(try, m, jetstream.WithRetryAttempts(0))
+	if denied := context.Cause(ctx); err != nil && errors.Is(denied, nats.ErrPermissionViolation) {
 		return &fault.Error{Class: fault.Throttled, RetryAfter: deniedWait, Err: fmt.Errorf(
-			"the broker does not let this key write %s: run `provisioner keys` of this version, and give the broker the new users.conf: %w", m.Subject, last)}
+			"the broker does not let this key write %s: run `provisioner keys` of this version, and give the broker the new users.conf: %w", m.Subject, denied)}
 	}
 	return err
+}
+
+// denials are the publishes of a connection that wait for a reply. The broker does not reply if the key lacks the permission: it
+// sends an error of the connection, which names the subject. The zero value is usable, concurrently.
+type denials struct {
+	mu      sync.Mutex
+	waiting map[*awaited]bool
+}
+
+// awaited is a publish that waits for a reply.
+type awaited struct {
+	subject string
+	deny    context.CancelCauseFunc
+}
+
+// await returns a context that ends with nats.ErrPermissionViolation as its cause if the broker denies a publish to subject
+// before done is called.
+func (d *denials) await(ctx context.Context, subject string) (_ context.Context, done func()) {
+	ctx, deny := context.WithCancelCause(ctx)
+	a := &awaited{subject, deny}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waiting == nil {
+		d.waiting = map[*awaited]bool{}
+	}
+	d.waiting[a] = true
+	return ctx, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.waiting, a)
+		deny(nil)
+	}
+}
+
+// report ends the publishes that an error of the connection denies.
+func (d *denials) report(err error) {
+	if !errors.Is(err, nats.ErrPermissionViolation) {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for a := range d.waiting {
+		if strings.Contains(err.Error(), strconv.Quote(a.subject)) {
+			a.deny(err)
+		}
+	}
 }
 
 // deniedWait is how long a stage waits before it publishes again what its key may not write.
