@@ -16,7 +16,7 @@ func TestCallersShareReadings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const took = 200 * time.Millisecond
 		count := map[time.Duration]int{}
-		at := map[*status.Reading]time.Time{}
+		var ended sync.Map // the time by *status.Reading
 		reading := false
 		r := newReadings(func(_ context.Context, window time.Duration) (*status.Reading, error) {
 			if reading {
@@ -27,7 +27,7 @@ func TestCallersShareReadings(t *testing.T) {
 			reading = false
 			count[window]++
 			is := &status.Reading{}
-			at[is] = time.Now()
+			ended.Store(is, time.Now())
 			return is, nil
 		})
 		var all sync.WaitGroup
@@ -36,8 +36,9 @@ func TestCallersShareReadings(t *testing.T) {
 				time.Sleep(time.Duration(i) * 37 * time.Millisecond)
 				for range 20 {
 					is, err := r.get(t.Context(), 0)
-					if err != nil || time.Since(at[is]) > readingAge {
-						t.Errorf("a reading of %v ago, %v", time.Since(at[is]), err)
+					at, _ := ended.Load(is)
+					if age := time.Since(at.(time.Time)); err != nil || age > readingAge {
+						t.Errorf("a reading of %v ago, %v", age, err)
 					}
 					time.Sleep(500 * time.Millisecond)
 				}
