@@ -78,6 +78,7 @@ var proofs = []proof{
 	{`\./acme`, "", "TestNewBuildsAndPasses"},
 
 	{`tieback connector new .*`, "", "TestNewBuildsAndPasses"},
+	{`tieback requests try \d+`, "", "TestTry"},
 	{`tieback connector verify .*`, "", "TestRestartLeavesAProcessInTheBackground"},
 	{`tieback dead (replay|edit|discard) .*`, "", "TestDeadCommandResolvesDeadLetters"},
 	{`tieback setup .*--client .*`, "", "TestSetupMakesAClientAndUsesIt"},
