@@ -147,7 +147,9 @@ func (c *Counter) addResolution(m bus.Message) {
 	}
 	d, open := c.open[r.DeadLetter]
 	if !open {
-		d = c.unconfirmed[r.DeadLetter].CountedDeadLetter // zero if the dead letter was not counted; checkReplays reads it if necessary
+		// zero if it is in neither map, for example because an earlier replay was confirmed; checkReplays then reads it if it is
+		// needed
+		d = c.unconfirmed[r.DeadLetter].CountedDeadLetter
 	}
 	c.resolve(r.DeadLetter, d, r)
 }
@@ -160,7 +162,8 @@ func (c *Counter) resolve(id uint64, d CountedDeadLetter, r *tiebackv1.Resolutio
 	}
 }
 
-// checkReplays removes the dead letters whose replay's message was published, or may have expired since.
+// checkReplays removes from unconfirmed the dead letters whose replay was published, or is too old to check, because the stream
+// may have dropped its message.
 func (c *Counter) checkReplays(ctx context.Context) error {
 	if len(c.unconfirmed) == 0 {
 		return nil

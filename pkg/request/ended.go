@@ -66,8 +66,8 @@ func AwaitEnd(ctx context.Context, b *bus.Bus, event bus.Message) (End, error) {
 //
 //	the worker is first  the event does not expire
 //	Expire is first      the event is closed as failed and dead-lettered. The worker does not start it again. If the worker
-//	                     is processing it, the worker's outcome is late: its records are still marked, but Procore keeps
-//	                     the status that was reported first
+//	                     is processing it, the worker's outcome is late: the records are still marked as synced in
+//	                     Procore, but the status that was reported first stays
 func Expire(ctx context.Context, b *bus.Bus, event bus.Message, o *tiebackv1.Outcome, cause error) (bool, error) {
 	o.DeadLettered, o.Expired = true, true
 	first, err := b.PublishIfAbsent(ctx, outcomeOf(event), o)

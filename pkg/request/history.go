@@ -158,7 +158,7 @@ func (t *Timeline) RunStates() []RunState {
 	type key struct{ run, eventType string }
 	began := map[string]time.Time{}
 	known := map[key]bool{}
-	add := func(from time.Time, eventType string, s RunState) { // unless the run has a state
+	add := func(from time.Time, eventType string, s RunState) { // does nothing if this run and type have a state already
 		if k := (key{s.Run, eventType}); !known[k] {
 			known[k], all = true, append(all, s)
 			if first, ok := began[s.Run]; !ok || from.Before(first) {
@@ -206,7 +206,7 @@ func (t *Timeline) unreported(r *Run) RunState {
 	return RunState{r.Name, r.Delivery.At, "waiting to be fetched"}
 }
 
-// deadLetterOf returns the oldest dead letter of a run of a type, or nil if there is none.
+// deadLetterOf returns the oldest dead letter with this run name and event type, or nil if there is none.
 func (t *Timeline) deadLetterOf(run, eventType string) *DeadLetter {
 	i := slices.IndexFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Run == run && d.eventType == eventType })
 	if i < 0 {

@@ -134,8 +134,8 @@ func furtherRuns(k bus.Kind, requests string) []string {
 	return []string{fmt.Sprintf("tb.%s.*.*.%s.*", k, requests)}
 }
 
-// resolve sets the resolutions and states of dead letters. It reads only resolutions that were published at since or later, of the
-// requests that match requests (as in furtherRuns).
+// resolve sets the resolutions and states of dead letters. It reads only resolutions that were published at or after the time
+// since, for requests that match the filter requests (as in furtherRuns).
 func resolve(ctx context.Context, b *bus.Bus, since time.Time, requests string, all []DeadLetter) error {
 	index := make(map[uint64]int, len(all))
 	for i, d := range all {

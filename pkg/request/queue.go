@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -94,7 +95,7 @@ func (q Queue) DeliveryState(seq uint64) DeliveryState {
 	return Delivered
 }
 
-// waitingScan returns a Scan of the messages, selected by a filter, that were not delivered yet.
+// waitingScan returns a Scan of the messages that a filter selects and that were not delivered yet.
 func (q Queue) waitingScan(filter string) bus.Scan {
 	return bus.Scan{Kind: q.Kind, Subjects: []string{filter}, After: q.delivered}
 }
@@ -134,7 +135,7 @@ func (q Queue) Oldest(ctx context.Context, b *bus.Bus) (m bus.Message, found boo
 func first(ctx context.Context, b *bus.Bus, scan bus.Scan) (bus.Message, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()
-	s, err := b.JetStream().Stream(ctx, scan.Kind.Stream()) // its configuration says whether replicas may answer
+	s, err := b.JetStream().Stream(ctx, scan.Kind.Stream()) // reads the stream's configuration, from which GetMsg sees whether replicas may answer
 	if err != nil {
 		return bus.Message{}, false, err
 	}
@@ -149,11 +150,11 @@ func first(ctx context.Context, b *bus.Bus, scan bus.Scan) (bus.Message, bool, e
 	return bus.Message{Subject: subject, RawSubject: m.Subject, Data: m.Data, Stored: m.Time, Stream: scan.Kind.Stream(), Sequence: m.Sequence}, true, nil
 }
 
-// resultKinds are the kinds of the messages that a stage publishes when it has finished a message, by the kind of that message.
+// resultKinds maps the kind of a queued message to the kinds of the results that its stage may publish.
 var resultKinds = map[bus.Kind][]bus.Kind{
 	bus.Delivery: {bus.Event, bus.Outcome, bus.Dead},
 	bus.Event:    {bus.Outcome, bus.Dead},
-	bus.Outcome:  {bus.Closed}, // not Dead, because a dead letter of the same run may be that of the event
+	bus.Outcome:  {bus.Closed}, // not Dead: a dead letter with this subject may be for the event, not for the outcome
 }
 
 // finished reports whether the stage has published a result of a message.
@@ -190,8 +191,8 @@ func (q Queue) Each(ctx context.Context, b *bus.Bus, limit int, visit func(bus.M
 	return more || others, inexact, err
 }
 
-// eachInFlight is Each for the messages in flight. The delivered messages above the ack floor may include finished ones. If there
-// are more of them than messages in flight, it leaves out those that have a result.
+// eachInFlight is Each for the messages in flight. The delivered messages above the ack floor may include finished ones. If it
+// reads more delivered messages than are in flight, some are finished, and it leaves out those that have a result.
 func (q Queue) eachInFlight(ctx context.Context, b *bus.Bus, limit int, visit func(bus.Message)) (more, inexact bool, err error) {
 	var seen []bus.Message
 	more, err = firstN(ctx, b, q.unfinishedScan(), q.delivered, limit, func(m bus.Message) { seen = append(seen, m) })
@@ -200,7 +201,7 @@ func (q Queue) eachInFlight(ctx context.Context, b *bus.Bus, limit int, visit fu
 	}
 	done := map[bus.Subject]bool{}
 	if len(seen) > q.InFlight {
-		if inexact, err = q.finishedSince(ctx, b, seen[0], 5*limit, done); err != nil {
+		if inexact, err = q.finishedSince(ctx, b, seen[0].Stored, 5*limit, done); err != nil {
 			return more, inexact, err
 		}
 	}
@@ -212,11 +213,11 @@ func (q Queue) eachInFlight(ctx context.Context, b *bus.Bus, limit int, visit fu
 	return more, inexact, nil
 }
 
-// finishedSince adds to done the resultKey of each result that was stored at since.Stored or later. It reads at most limit results
-// per kind. more reports whether there are more results.
-func (q Queue) finishedSince(ctx context.Context, b *bus.Bus, since bus.Message, limit int, done map[bus.Subject]bool) (more bool, err error) {
+// finishedSince adds the resultKey of each result that was stored at or after the time since to the set done. It reads at most
+// limit results per kind. more reports whether there are more results.
+func (q Queue) finishedSince(ctx context.Context, b *bus.Bus, since time.Time, limit int, done map[bus.Subject]bool) (more bool, err error) {
 	for _, k := range resultKinds[q.Kind] {
-		others, err := firstN(ctx, b, bus.Scan{Kind: k, Since: since.Stored}, math.MaxUint64, limit, func(m bus.Message) { done[q.resultKey(m.Subject)] = true })
+		others, err := firstN(ctx, b, bus.Scan{Kind: k, Since: since}, math.MaxUint64, limit, func(m bus.Message) { done[q.resultKey(m.Subject)] = true })
 		if err != nil {
 			return more, err
 		}
@@ -225,8 +226,8 @@ func (q Queue) finishedSince(ctx context.Context, b *bus.Bus, since bus.Message,
 	return more, nil
 }
 
-// firstN calls visit for the first n messages of a scan whose sequence is at most last. more reports whether the
-// scan has more such messages.
+// firstN calls visit for the first n messages of a scan, up to the sequence last. more reports whether the scan has more messages
+// up to there.
 func firstN(ctx context.Context, b *bus.Bus, scan bus.Scan, last uint64, n int, visit func(bus.Message)) (more bool, err error) {
 	seen := 0
 	err = b.Scan(ctx, scan, func(m bus.Message) error {

@@ -49,7 +49,8 @@ type Timeline struct {
 }
 
 // Run is one pass of a request through the stages; see bus.Subject. A late outcome belongs to the run of its event. Messages
-// of one run name but of different types are separate Runs, because an outcome of another type does not end an event.
+// with the same run name but different event types belong to separate Runs, because an outcome ends only an event of its own
+// type.
 type Run struct {
 	Name                           string // "": the first
 	Type                           string // of Event and Outcome; catalogue.Unknown: the run has no event
@@ -70,7 +71,7 @@ type Report struct {
 	Position
 	Run          string                // see bus.Subject; a late outcome has "late" or "<run>-late"
 	Type         string                // of the subject
-	CloseOuts    []*tiebackv1.CloseOut // without marks; long messages are shortened
+	CloseOuts    []*tiebackv1.CloseOut // without CloseOut.Marks and the other updates; long messages are shortened
 	DeadLettered bool                  // the event has a dead letter
 	Expired      bool                  // the event was closed because its deadline passed
 	SkipReason   string                // why the request was not processed, see Outcome; "": it was processed
@@ -143,9 +144,9 @@ func Read(ctx context.Context, b *bus.Bus, company int64, requests ...int64) (ma
 	return r.finish(), nil
 }
 
-// ReadSince returns the timelines of a company's requests, by request, from the messages that were stored at since or
-// later, with one scan per stream. If a timeline lacks its dead letter, which may be older, ReadSince reads all messages of that
-// request.
+// ReadSince returns the timelines of a company's requests, by request, from the messages that were stored at or after
+// since, with one scan per stream. If a request was reported as dead-lettered and its dead letter was not read (it may be older
+// than since), ReadSince reads all messages of that request.
 func ReadSince(ctx context.Context, b *bus.Bus, company int64, since time.Time) (map[int64]*Timeline, error) {
 	r, err := newReader(ctx, b)
 	if err != nil {
@@ -212,7 +213,7 @@ func (r *reader) finish() map[int64]*Timeline {
 func (t *Timeline) add(m bus.Message) {
 	s, at := m.Subject, Position{At: m.Stored, Sequence: m.Sequence}
 	if s.Type != catalogue.Unknown && s.Type != "" && (t.Type == catalogue.Unknown || s.Kind == bus.Event) {
-		t.Type = s.Type // the event's type takes precedence, because someone with the stolen key of a service may have forged the others
+		t.Type = s.Type // the event's type wins: with the stolen key of a worker, the types in other subjects could be forged
 	}
 	switch s.Kind {
 	case bus.Delivery:
@@ -322,7 +323,7 @@ func (t *Timeline) published(s bus.Subject) bool {
 	return slices.ContainsFunc(t.Runs, func(r *Run) bool { return r.Name == s.Run }) || t.reportedAnyType(s.Run)
 }
 
-// run returns the run with a name and a type, and adds it if necessary. A late outcome belongs to the run of its event.
+// run returns the run with this run name and event type, and adds it if necessary. A late outcome belongs to the run of its event.
 func (t *Timeline) run(name, eventType string) *Run {
 	name = baseRun(name)
 	for _, r := range t.Runs {
@@ -347,17 +348,17 @@ func (t *Timeline) joinDeliveries() {
 	t.Runs = slices.DeleteFunc(t.Runs, func(r *Run) bool { return r.began().IsZero() && !r.Late.exists() })
 }
 
-// baseRun returns a run without "late": the run of the event that a late outcome belongs to. Other runs are returned as they are.
+// baseRun returns a run name without "late": for a late outcome, the run name of its event. Other names are returned as they are.
 func baseRun(run string) string {
 	return bus.Subject{Run: run}.OfEvent().Run
 }
 
-// reportedAnyType reports whether the end of a run of any type was reported to Procore.
+// reportedAnyType reports whether Reports has an entry for the run name, of any event type.
 func (t *Timeline) reportedAnyType(run string) bool {
 	return slices.ContainsFunc(t.Reports, func(r Report) bool { return r.Run == run })
 }
 
-// reported reports whether the end of a run of a type was reported to Procore.
+// reported reports whether Reports has an entry for the run name and event type.
 func (t *Timeline) reported(run, eventType string) bool {
 	return slices.ContainsFunc(t.Reports, func(r Report) bool { return r.Run == run && r.Type == eventType })
 }
@@ -416,8 +417,9 @@ func (t *Timeline) stageOf(r *Run) Stage {
 	return Stage{}
 }
 
-// refusedBeforeFetch reports whether the status-reporter gave up on the outcome of a delivery that has no event. A
-// service other than the fetcher may have published that outcome, so the delivery ends only with a dead letter of the fetcher.
+// refusedBeforeFetch reports whether the status-reporter dead-lettered the outcome of a run that has a delivery but no event.
+// Such an outcome may not be the fetcher's, so the delivery stays at the fetcher until the fetcher publishes its event or
+// dead-letters it.
 func (t *Timeline) refusedBeforeFetch(r *Run) bool {
 	return r.Delivery.exists() && !r.Event.exists() && t.gaveUp(r, StatusReporter)
 }
@@ -427,7 +429,7 @@ func (t *Timeline) gaveUp(r *Run, stage string) bool {
 	return slices.ContainsFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Stage == stage && d.belongsTo(r) })
 }
 
-// belongsTo reports whether the dead letter is of a message of a run.
+// belongsTo reports whether the message in the dead letter is one of the run's.
 func (d DeadLetter) belongsTo(r *Run) bool { return baseRun(d.Run) == r.Name && d.eventType == r.Type }
 
 // InProgress reports whether the request is at a stage.

@@ -13,13 +13,13 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Class is the state of a request. It follows from the messages in the streams and the request details in Procore. The first row
-// that applies counts. The setting "since" is that of the request's company:
+// Class is the state of a request. It follows from the messages in the streams and the request details in Procore. "since" is
+// the company's setting. The first row that applies counts:
 //
 //	the streams                      the request details                class
 //	at a stage, before its deadline  any                                in-progress
 //	at a stage, past its deadline    any                                overdue
-//	nothing                          created before the setting "since" older
+//	nothing                          created before "since"             older
 //	nothing                          none open, one of unknown status   unknown
 //	nothing                          none open, one rejected or stale   called-off
 //	nothing                          all final                          elsewhere
@@ -31,7 +31,7 @@ import (
 //	closed                           none open                          success, failed
 //	closed, with a dead letter       none open                          dead; recovered if its last end is a success
 //	discarded dead letter            none open                          discarded
-//	dead letter                      no open one that a report closed   unclosed
+//	dead letter                      no report closed an open one       unclosed
 //	closed or skipped                one open                           mismatch
 type Class string
 
@@ -134,7 +134,7 @@ func (t *Timeline) Verdict(r Rules, p ProcoreLists, now time.Time) Verdict {
 			"compare the record in Procore with the ERP, and repeat the request in Procore if the ERP does not have it"
 	case last != nil && (len(v.Open) == 0 || last.At.After(now)): // After: the report is newer than Procore's lists
 		v.closed(t, last)
-		v.addNotOpenOrEnded(p)
+		v.addCalledOffOrUnknown(p)
 	case len(t.DeadLetters) > 0 && !t.Closes(v.Open...):
 		v.deadLettered(t)
 	default:
@@ -163,9 +163,9 @@ func (v *Verdict) absent(r Rules, p ProcoreLists, created time.Time) {
 	case !r.Company.InScope(created):
 		v.Class, v.Why = Older, r.older()
 	case len(v.Open) == 0 && unknown:
-		v.Class, v.Why = Unknown, p.notOpenOrEnded()
+		v.Class, v.Why = Unknown, p.calledOffOrUnknown()
 	case len(v.Open) == 0 && slices.ContainsFunc(p.Details, procore.Detail.CalledOff):
-		v.Class, v.Why = CalledOff, p.notOpenOrEnded()
+		v.Class, v.Why = CalledOff, p.calledOffOrUnknown()
 	case len(p.Details) > 0 && len(v.Open) == 0:
 		v.Class, v.Why = Elsewhere, "it is closed in Procore, and not in the streams"
 	case p.DeliveryOutcome != "":
@@ -187,8 +187,8 @@ func (v *Verdict) inProgress(d Deadlines, t *Timeline, now time.Time) {
 	}
 }
 
-// lostDeadLetter reports whether the request was closed as dead-lettered, but has no dead letter. It allows a minute for the
-// dead letter of an expired event, which may be published after the report.
+// lostDeadLetter reports whether the request was closed as dead-lettered, but has no dead letter. It allows a
+// minute: the dead letter of an expired event may be published after the report.
 func (t *Timeline) lostDeadLetter(now time.Time) bool {
 	return len(t.DeadLetters) == 0 && slices.ContainsFunc(t.Reports, func(r Report) bool { return r.DeadLettered && now.Sub(r.At) > grace })
 }
@@ -199,9 +199,9 @@ func (v *Verdict) skipped(r Rules, p ProcoreLists, last *Report) {
 	case last.SkipReason == bus.SkippedOlder:
 		v.Class, v.Why = Older, r.older()
 	case d.CalledOff():
-		v.Class, v.Why = CalledOff, cmp.Or(p.notOpenOrEnded(), "it became "+last.SkipReason+" in Procore before it was processed")
+		v.Class, v.Why = CalledOff, cmp.Or(p.calledOffOrUnknown(), "it became "+last.SkipReason+" in Procore before it was processed")
 	default:
-		v.Class, v.Why = Unknown, cmp.Or(p.notOpenOrEnded(), fmt.Sprintf("it had the status %.40q in Procore, which this version does not know", last.SkipReason))
+		v.Class, v.Why = Unknown, cmp.Or(p.calledOffOrUnknown(), fmt.Sprintf("it had the status %.40q in Procore, which this version does not know", last.SkipReason))
 	}
 }
 
@@ -221,9 +221,9 @@ func OlderText(since time.Time) string {
 	return fmt.Sprintf("Procore created it before %s, the company's setting \"since\"", since.UTC().Format(time.RFC3339))
 }
 
-// notOpenOrEnded describes the request details that are neither open nor ended: those that were called off, or have an unknown
-// status. "": there are no such details.
-func (p ProcoreLists) notOpenOrEnded() string {
+// calledOffOrUnknown describes the request details that were called off or have an unknown status: those that are neither open
+// nor ended. "": there are no such details.
+func (p ProcoreLists) calledOffOrUnknown() string {
 	var all []string
 	for _, d := range p.Details {
 		if !d.Open() && !d.Ended() {
@@ -233,9 +233,9 @@ func (p ProcoreLists) notOpenOrEnded() string {
 	return strings.Join(all, "; ")
 }
 
-// addNotOpenOrEnded adds the request details that are neither open nor ended to the verdict of a closed request.
-func (v *Verdict) addNotOpenOrEnded(p ProcoreLists) {
-	details := p.notOpenOrEnded()
+// addCalledOffOrUnknown adds the request details that were called off or have an unknown status to the verdict of a closed request.
+func (v *Verdict) addCalledOffOrUnknown(p ProcoreLists) {
+	details := p.calledOffOrUnknown()
 	switch {
 	case details == "":
 	case v.Class == Success || v.Class == Recovered:

@@ -56,23 +56,23 @@ includes secrets among the connector's settings: password_file=PATH or token_fil
 
 A Developer Managed Service Account is one client for all companies that installed the app. Give --client NAME
 with --client-id and --client-secret-file the first time, and --client NAME alone for each further company.
-Without --client the credentials belong to this company alone. First an administrator of the company
-installs the app in Procore, with Company Admin, Directory Admin, ERP Integrations Admin and Webhooks API
-Standard, and chooses the permitted projects.
+Without --client the credentials belong to this company alone. Before the first run, an administrator of the
+company installs the app in Procore, gives it the permissions Company Admin, Directory Admin, ERP Integrations
+Admin and Webhooks API Standard, and chooses the permitted projects.
 
   tieback setup --company 598134325841112 --url https://tieback.example.com --name "Acme Builders" \
     --client tieback --client-id … --client-secret-file /etc/tieback/tieback.secret \
     --connector driver=remote,address=erp.example.com:7070,token_file=/etc/tieback/acme.token
 
 Setup changes the hook's token only after ingest, at --url, accepts the new one. If ingest can't be reached
-from here, this needs --without-ingest. If Procore does not show which token a hook sends, each run sends it
-the newest token again.
+from here, this needs --without-ingest. If Procore does not show which token a hook sends, each run sets
+the hook's token to the newest one again.
 
-All hooks of our namespace belong to Tieback. Setup deletes a second one unless deliveries wait in it or may
-wait in it. Another installation for the same company needs its own --namespace.
+All hooks of our namespace belong to Tieback. Setup deletes a second one unless deliveries wait, or may wait, in
+its queue. Another installation for the same company needs its own --namespace.
 
-Running services read a changed token or changed settings of a connector within seconds. After a new company is added they
-must be restarted; the last lines of the output say so. Setup needs no broker. Run it as the user of the
+Running services read a changed token or changed settings of a connector within seconds. After a new company is added,
+all but a separate ingest must be restarted; the last lines of the output say so. Setup needs no broker. Run it as the user of the
 services, because they read the files that it writes.
 
 Exit codes: 0: everything is as required, or the plan was applied. 1: it failed or was declined. 2: wrong usage or settings.`,
@@ -90,13 +90,13 @@ Exit codes: 0: everything is as required, or the plan was applied. 1: it failed 
 	fs.StringToStringVar(&f.Connector, "connector", nil, "driver=NAME and the settings of the driver, NAME=VALUE,…")
 	fs.StringVar(&f.MetadataFile, "metadata-file", "", "a YAML or JSON file that overrides parts of the ERP metadata")
 	fs.StringVar(&f.TimeZone, "time-zone", "", "the company's IANA time zone, such as America/Chicago; default: that of the projects, if all have the same")
-	fs.StringVar(&f.Since, "since", "", "process only requests made in Procore since then, such as 2026-11-30T08:00:00Z; default for a new entry: now")
-	fs.Int64Var(&f.CodeList, "standard-cost-code-list", 0, "the standard cost code list of an existing ERP connection that Procore does not show")
+	fs.StringVar(&f.Since, "since", "", "process only requests made in Procore since this time, such as 2026-11-30T08:00:00Z; default for a new entry: now")
+	fs.Int64Var(&f.CodeList, "standard-cost-code-list", 0, "the id of the standard cost code list, if the company has an ERP connection that Procore does not show")
 	fs.StringVar(&f.Namespace, "namespace", "", "the namespace of our hook in Procore (default "+connection.Namespace+"); kept in the companies file")
 	fs.StringVar(&f.APIVersion, "api-version", "", "the version of deliveries (default for a new hook: "+connection.APIVersion+"; ingest reads all)")
 	fs.BoolVar(&f.SendMetadata, "send-metadata", false, "send the ERP metadata even if Procore seems to have it")
 	fs.BoolVar(&f.RotateToken, "rotate-token", false, "add a new webhook token; run setup again later to remove the old one")
-	fs.BoolVar(&f.WithoutIngest, "without-ingest", false, "change the hook's token without asking ingest whether it accepts it; if it does not, deliveries fail")
+	fs.BoolVar(&f.WithoutIngest, "without-ingest", false, "change the hook's token without checking that ingest accepts it; if ingest does not, deliveries fail")
 	fs.BoolVar(&f.Remove, "remove", false, "delete the hook and its trigger")
 	fs.BoolVar(&f.yes, "yes", false, "apply the plan without confirmation")
 	fs.BoolVar(&f.dry, "dry-run", false, "show the plan and change nothing")
@@ -192,5 +192,5 @@ func depsOf(cmd *cobra.Command) (d Deps, done func(), err error) {
 	}, done, nil
 }
 
-// patience is how long setup waits for ingest to read a new token; 0: the default of package setup.
+// patience is how long setup waits for ingest to accept a new token; 0: see Deps.Patience.
 var patience time.Duration

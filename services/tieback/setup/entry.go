@@ -163,7 +163,7 @@ func newToken() company.Secret {
 }
 
 // writeTokens writes the tokens to their file, and sets w.tokens after that. If another setup changed the
-// file since this one read it, it is not overwritten: a hook may use its token.
+// file since this one read it, the file is not overwritten: a hook may already use a token that the other setup wrote.
 func (w *work) writeTokens(tokens []company.Secret) error {
 	path := w.entry.Get("webhook_tokens_file")
 	changed := fmt.Errorf("webhook_tokens_file: %s was changed in the meantime and was not overwritten: run this again", path)
@@ -197,7 +197,7 @@ func (w *work) hashes() []tokenhash.Hash {
 	return all
 }
 
-// writeHashes updates the company's entry in ingest's file. Without tokens it removes the entry.
+// writeHashes updates the company's entry in the file of webhook token hashes. Without tokens it removes the entry.
 func (w *work) writeHashes() error {
 	all, err := tokenhash.ReadOrNone(w.Webhooks)
 	if err != nil {
@@ -213,11 +213,12 @@ func (w *work) writeHashes() error {
 	return nil
 }
 
-// stepOfHashes plans to update ingest's file if it differs from the tokens, for example after a manual edit.
+// stepOfHashes plans to update the file of webhook token hashes if it differs from the tokens, for example after
+// a manual edit.
 func (w *work) stepOfHashes() {
 	all, err := tokenhash.ReadOrNone(w.Webhooks)
 	if err == nil && slices.Equal(all[w.id()], w.hashes()) || len(w.tokens) == 0 {
-		return // the step that makes the tokens writes the hashes too
+		return // the step that creates the token writes its hash too
 	}
 	w.plan.add(Change, func(context.Context) error { return w.writeHashes() }, "webhook hashes for ingest", w.Webhooks)
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/tieback/tieback/pkg/procore/connection"
 )
 
-// rank sorts the hook to keep first: one with a trigger for ERP requests has events in its queue.
+// rank sorts the hooks so that the one to keep is first: preferably one with a trigger for ERP requests, because
+// its queue may hold events, then one with the right URL, then the one with the lowest id.
 func rank(hooks []connection.Hook, destination string) {
 	worth := func(h connection.Hook) (n int) {
 		if h.Listens() > 0 {
@@ -26,8 +27,8 @@ func rank(hooks []connection.Hook, destination string) {
 	})
 }
 
-// sends is Hook.Sends for the newest token. If the visible end is also that of an older token, shown is
-// false.
+// sends is Hook.Sends for the newest token. If Procore shows only the token's end, and an older token has the
+// same end, the two can't be told apart: both results are false.
 func (w *work) sends(h connection.Hook) (sends, shown bool) {
 	sends, shown = h.Sends(w.newest())
 	_, masked := h.End()
@@ -71,7 +72,7 @@ func (w *work) differs(h connection.Hook) (why []string) {
 	case shown && !sends:
 		why = append(why, "does not send the newest webhook token")
 	case !shown: // an interrupted run may have set another token
-		why = append(why, "gets the newest webhook token, as Procore does not show which one it sends")
+		why = append(why, "gets the newest webhook token, as Procore does not show which token the hook sends")
 	}
 	return why
 }
@@ -121,16 +122,16 @@ func (w *work) stepsOfTrigger() {
 	}
 }
 
-// stepsOfDuplicates removes other hooks of the namespace. Before a hook is deleted, the deliveries in its
-// queue are made, or Procore gives them up and the sweep finds them.
+// stepsOfDuplicates removes other hooks of the namespace. A hook is deleted only when no deliveries wait in its
+// queue: Procore has made them, or it has given up on them and the sweep finds their requests.
 func (w *work) stepsOfDuplicates() {
 	if len(w.hooks) < 2 {
 		return
 	}
 	for _, h := range w.hooks[1:] {
 		if h.Failing < 0 {
-			w.plan.add(Keep, nil, h.String(), fmt.Sprintf("a duplicate, to %s; Procore does not say whether it has pending deliveries", h.URL))
-			w.plan.note("hook %d is a duplicate and stays, as Procore does not say whether it has pending deliveries: each event is delivered twice and processed once. "+
+			w.plan.add(Keep, nil, h.String(), fmt.Sprintf("a duplicate, to %s; Procore does not say whether the hook has pending deliveries", h.URL))
+			w.plan.note("hook %d is a duplicate and stays, as Procore does not say whether the hook has pending deliveries: each event is delivered twice and processed once. "+
 				"Delete it in Procore when it has none (after at most 12 hours)", h.ID)
 			continue
 		}
@@ -171,9 +172,9 @@ func (w *work) stepsOfRemoval() {
 	for _, h := range w.hooks {
 		detail := "with its triggers; to " + h.URL
 		if h.Failing > 0 {
-			detail += fmt.Sprintf("; its %d pending deliveries are lost to the webhook", h.Failing)
+			detail += fmt.Sprintf("; its %d pending deliveries will not be made", h.Failing)
 		} else if h.Failing < 0 {
-			detail += "; its pending deliveries, if there are any, are lost to the webhook"
+			detail += "; its pending deliveries, if there are any, will not be made"
 		}
 		w.plan.add(Remove, func(ctx context.Context) error { return w.api().DeleteHook(ctx, h) }, h.String(), detail)
 	}

@@ -42,7 +42,7 @@ type work struct {
 	shown      bool              // Procore shows connections
 	hooks      []connection.Hook // of the namespace, the one to keep first
 	reached    reach             // ingest's answer to the newest token
-	served     reach             // ingest's answer to any token in use: accepts if it accepts one of them
+	served     reach             // the combined answer to all tokens that may be in use; see better
 }
 
 func (w *work) defaults() {
@@ -111,8 +111,8 @@ func (w *work) lookForOtherHooks(ctx context.Context) error {
 	return err
 }
 
-// lookAtClock checks the permissions. It sets since of a new entry to the current time of Procore's clock:
-// earlier requests are not processed. Later runs keep the time.
+// lookAtClock makes a call that needs the required permissions. For a new entry it sets the field "since", if it
+// is not given, to the time in Procore's response: earlier requests are not processed. Later runs keep the time.
 func (w *work) lookAtClock(ctx context.Context, api *connection.API) error {
 	if !w.fresh || w.entry.Get("since") != "" {
 		return api.Permitted(ctx)

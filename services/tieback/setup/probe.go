@@ -18,7 +18,7 @@ const (
 	notProbed reach = iota
 	accepts         // ingest accepts the token
 	refuses         // ingest does not know the company or the token yet
-	silent          // no response from here, or not from ingest; Procore may still reach it
+	silent          // nothing responded, or something other than ingest did; Procore may still reach ingest
 )
 
 func (w *work) probe(ctx context.Context, token company.Secret) reach {
@@ -53,9 +53,9 @@ func (w *work) probeTokens(ctx context.Context) {
 	}
 }
 
-// probed reports whether ingest was asked about the token that the hook sends: Procore shows it completely,
-// or its visible end is that of a token in the file. Otherwise the hook may send a token that is not in the
-// file but that ingest accepts.
+// probed reports whether the token that the hook sends is known, so that probeTokens could probe it: Procore
+// shows it completely, or its visible end matches a token in the file. If it is not known, the hook may send a
+// token that ingest accepts but that is not in the file.
 func (w *work) probed(h connection.Hook) bool {
 	if _, masked := h.End(); !masked {
 		return h.Header != ""
@@ -63,8 +63,8 @@ func (w *work) probed(h connection.Hook) bool {
 	return slices.ContainsFunc(w.tokens, func(t company.Secret) bool { sends, _ := h.Sends(t); return sends })
 }
 
-// better combines two responses: if one token is accepted, the company is served; if one probe had no
-// response, it is not known.
+// better combines the responses to two tokens: accepts if ingest accepts one of them, otherwise silent if ingest
+// did not respond to one, otherwise refuses. It is notProbed if neither token was probed.
 func better(a, b reach) reach {
 	for _, r := range []reach{accepts, silent, refuses} {
 		if a == r || b == r {
@@ -74,9 +74,9 @@ func better(a, b reach) reach {
 	return notProbed
 }
 
-// await waits until ingest accepts the newest token, before the hook sends it instead of a token that may be
-// valid. It does not wait if nothing can be lost: the hook sends the token already, or ingest accepts nothing
-// that the hook may send, or ingest can't be reached and the newest token is the only one.
+// await waits until ingest accepts the newest token, so that the hook does not replace a valid token with a
+// refused one. It does not wait if the hook already sends the newest token, if ingest refuses every token that
+// the hook may send, if ingest can't be reached and there is no other token, or with --without-ingest.
 func (w *work) await(ctx context.Context) error {
 	sends, _ := w.sends(w.hooks[0])
 	if w.served == notProbed { // there was no token yet
@@ -87,13 +87,14 @@ func (w *work) await(ctx context.Context) error {
 		return nil
 	case w.served == silent:
 		return fmt.Errorf("ingest can't be reached at %s from here to check the new webhook token, so the hook was not changed, and both tokens are valid: "+
-			"run this again where ingest can be reached, or with --without-ingest once every ingest has read the file", w.entry.Get("url"))
+			"run this again where ingest can be reached, or with --without-ingest once every ingest has read the new token", w.entry.Get("url"))
 	}
 	until := time.Now().Add(w.Patience)
 	for w.probe(ctx, w.newest()) != accepts {
 		if time.Now().After(until) {
 			return fmt.Errorf("ingest does not accept the new webhook token after %v, so the hook was not changed: "+
-				"check that ingest can read its file and that it is this one, and restart it if the company is new. Then run this again; --without-ingest does not wait", w.Patience)
+				"check that ingest has the newest file of webhook token hashes, which setup wrote to %s, or if it runs in `tieback run`, that this reads %s and was restarted if the company is new. "+
+				"Then run this again; with --without-ingest setup does not wait", w.Patience, w.Webhooks, w.Companies)
 		}
 		select {
 		case <-ctx.Done():

@@ -35,7 +35,7 @@ type Options struct {
 
 	URL              string // the public base URL of ingest, https://host
 	Name             string
-	ClientName       string // a named client, added if the file has none; "": that of the entry, or the company's own
+	ClientName       string // the name of a client; added if the file has none of that name. "": the client that the entry names, or else the company's own credentials
 	ClientID         string // of the client, as are the next three
 	ClientSecretFile string
 	APIURL           string // of a named client; "": the environment's
@@ -61,14 +61,14 @@ type Deps struct {
 	Companies string                                     // the companies file; it need not exist yet
 	Webhooks  string                                     // the file of webhook hashes that ingest reads; it need not exist yet
 	Procore   func(company.Set) (*procore.Client, error) // a client for one company
-	Drivers   connector.Drivers                          //
+	Drivers   connector.Drivers                          // by the name that the companies file gives
 	Client    *http.Client                               // for probes of ingest; nil: a client with a timeout of 5 s
 	Waiting   func(d time.Duration, why string)          // called before each long wait; nil: not called
 	Backoff   time.Duration                              // before a read is retried; 0: 1 s
 	Patience  time.Duration                              // time for ingest to accept a new token; 0: 20 s
 }
 
-// ErrUsage is an error in the options or the companies file. No call was made.
+// ErrUsage is an error in the options, the settings, the companies file or a file that it names. Nothing was changed.
 var ErrUsage = errors.New("setup: wrong options or companies file")
 
 type usageError struct{ error }
@@ -117,8 +117,8 @@ func base(raw string) (string, error) {
 	return strings.TrimRight(raw, "/"), nil
 }
 
-// Make reads the current state and returns the plan. It changes nothing. An error that is ErrUsage must be
-// corrected by the caller. Any other error says what is wrong.
+// Make reads the current state and returns the plan. It changes nothing. ErrUsage means that the options, the settings,
+// the companies file or a file that it names must be corrected. Any other error says what is wrong.
 func Make(ctx context.Context, d Deps, o Options) (*Plan, error) {
 	if err := o.check(); err != nil {
 		return nil, err

@@ -52,16 +52,16 @@ func (w *work) stepsOfConnection() {
 	}
 }
 
-// metadataStep compares the metadata with Procore's. has is nil if Procore does not show it.
-func (w *work) metadataStep(has map[string]any) {
+// metadataStep compares the metadata with the current metadata in Procore; current is nil if Procore does not show it.
+func (w *work) metadataStep(current map[string]any) {
 	const what = "ERP metadata in Procore"
 	send := func(ctx context.Context) error { return w.api().UpdateMetadata(ctx, w.metadata) }
 	switch {
 	case w.SendMetadata:
 		w.plan.add(Change, send, what, "sent again, as requested")
-	case has == nil:
+	case current == nil:
 		w.plan.add(Keep, nil, what, "Procore does not show it; --send-metadata sends it, and so does Sync Metadata in Procore")
-	case metadata.Same(has, w.metadata):
+	case metadata.Same(current, w.metadata):
 		w.plan.add(Keep, nil, what, "as generated from the connector and metadata_file")
 	default:
 		w.plan.add(Change, send, what, "it differs from the connector and metadata_file")
@@ -74,7 +74,7 @@ func (w *work) connect(ctx context.Context) error {
 	var refused *procore.StatusError
 	switch {
 	case errors.As(err, &refused) && !errors.Is(err, connection.ErrForbidden):
-		return fmt.Errorf("%w. If the company already has a connection that Procore does not show, give its list: --standard-cost-code-list N", err)
+		return fmt.Errorf("%w. If the company already has a connection that Procore does not show, give the id of its standard cost code list: --standard-cost-code-list N", err)
 	case fault.ClassOf(err) == fault.Ambiguous:
 		return fmt.Errorf("%w. It may have been created anyway: run this again", err)
 	case err != nil:
@@ -115,8 +115,9 @@ func (w *work) noteReach() {
 	case accepts:
 		w.plan.note("ingest responds at %s and accepts the webhook token", w.entry.Get("url"))
 	case refuses:
-		w.plan.note("ingest responds at %s and does not know this company and token: it needs this companies file, and a restart if the company is new. "+
-			"Until then Procore retries refused deliveries, for 12 hours", w.entry.Get("url"))
+		w.plan.note("ingest responds at %s and does not accept this company's webhook token: it needs the newest file of webhook token hashes, which setup wrote to %s "+
+			"and which ingest reads within ten seconds. In `tieback run` it reads %s instead, and needs a restart if the company is new. "+
+			"Until ingest accepts the token, Procore retries refused deliveries, for 12 hours", w.entry.Get("url"), w.Webhooks, w.Companies)
 	case silent:
 		w.plan.note("ingest could not be reached at %s from here; Procore must be able to reach it there", w.entry.Get("url"))
 	}

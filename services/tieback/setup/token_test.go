@@ -36,7 +36,7 @@ func TestHookKeepsItsTokenUntilIngestAcceptsTheNewOne(t *testing.T) {
 			t.Setenv("TIEBACK_COMPANIES", s.Path("companies.yaml"))
 			shortPatience(t)
 			s.Expect(1, "does not accept the new webhook token", "--rotate-token", "--yes")
-			s.Expect(1, "does not accept the new webhook token", "--rotate-token", "--yes") // as it says: run this again
+			s.Expect(1, "the newest file of webhook token hashes, which setup wrote to "+s.Path("webhooks/webhooks.json"), "--rotate-token", "--yes") // as it says: run this again
 			s.Expect(1, "does not accept the new webhook token", "--yes")
 			if tokens := s.Tokens(); len(tokens) != 2 || tokens[0] != old {
 				t.Errorf("the file holds %d tokens", len(tokens))
@@ -70,6 +70,19 @@ func TestLostTokensFile(t *testing.T) {
 		}
 	}
 	s.Press()
+}
+
+// If ingest refuses the token that the hook sends, a note names the file that ingest needs.
+func TestNoteNamesTheFileThatIngestNeeds(t *testing.T) {
+	s := sitetest.New(t, sandbox.Config{})
+	s.Connect()
+	s.Write("frozen.yaml", strings.ReplaceAll(s.Text("companies.yaml"), ".webhook-tokens", ".frozen-tokens"))
+	s.Write(fmt.Sprintf("%d.frozen-tokens", sitetest.ID), s.Tokens()[0])
+	t.Setenv("TIEBACK_COMPANIES", s.Path("frozen.yaml"))
+	s.Start()
+	t.Setenv("TIEBACK_COMPANIES", s.Path("companies.yaml"))
+	s.Expect(0, "does not accept this company's webhook token: it needs the newest file of webhook token hashes, which setup wrote to "+
+		s.Path("webhooks/webhooks.json"), "--rotate-token", "--without-ingest", "--yes")
 }
 
 // If ingest is unreachable, a rotation needs --without-ingest.

@@ -14,8 +14,8 @@ import (
 // WebhooksCommand is `tieback webhooks`.
 func WebhooksCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "webhooks", Short: "Write the hashes of all webhook tokens, which ingest reads, from the companies file",
-		Long: `Write the hashes of all webhook tokens, which the service ingest reads, from the companies file.
+		Use: "webhooks", Short: "Write the file of webhook token hashes that ingest reads, using the companies file",
+		Long: `Write the file of webhook token hashes that the service ingest reads, using the companies file.
 
 tieback setup does this for its company. Run this after the companies file or a token was changed by hand. The
 file is TIEBACK_WEBHOOKS, or webhooks/webhooks.json beside the companies file; it holds no token.

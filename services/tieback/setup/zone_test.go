@@ -34,7 +34,7 @@ func TestProjectsInSeveralTimeZonesLeaveItToAPerson(t *testing.T) {
 	s := sitetest.New(t, sandbox.Config{})
 	addProject(s, "A", "America/Chicago")
 	addProject(s, "B", "America/Denver")
-	s.Expect(0, "in several time zones (America/Chicago 1, America/Denver 1): give it with --time-zone", append(s.Credentials(), "--yes")...)
+	s.Expect(0, "in several time zones (America/Chicago 1, America/Denver 1): give the company's with --time-zone", append(s.Credentials(), "--yes")...)
 	if strings.Contains(s.Text("companies.yaml"), "time_zone") {
 		t.Errorf("a guess: %s", s.Text("companies.yaml"))
 	}

@@ -10,15 +10,15 @@ import (
 	"github.com/tieback/tieback/services/worker"
 )
 
-// maxCalls is the number of calls that a batch may need. It is below Procore's spike limit, so that a
-// throttled sync has completed at least one batch and does not start over forever.
+// maxCalls is the number of calls to Procore at which a batch is full. It is below Procore's spike limit, so that a
+// sync can write at least one batch before it is throttled, and the next attempt continues from there.
 const maxCalls = 20
 
-// feed passes the changes of an entity to write, in batches that fill a call to Procore.
+// feed passes the changes of an entity to the function write, in batches that fill a call to Procore.
 //
-//	changed since the cursor                  written, then the cursor is saved
-//	older, waiting                            tried again
-//	older, missing (if missing is not nil)    written, because Procore should have the record, but it is not linked
+//	changed since the cursor                              written, then the cursor is saved
+//	older, in the position's list of waiting records      tried again
+//	older, the function missing (if not nil) selects it   written, because Procore should have the record, but it is not linked
 type feed struct {
 	entity  tiebackv1.Entity
 	limit   int32                         // records per page; 0: as many as fill a call
@@ -62,7 +62,7 @@ func (f feed) run(ctx context.Context, t *worker.Task) error {
 	}); err != nil {
 		return err
 	}
-	return pos.forget(ctx, waiting)
+	return pos.forget(ctx, waiting) // what is left in waiting was not in the ERP's list
 }
 
 // changes writes what changed since the saved position and returns the origin ids of these records.
@@ -92,8 +92,8 @@ func (f feed) changes(ctx context.Context, t *worker.Task, pos *position) (map[s
 	return seen, nil
 }
 
-// writeOlder writes records from before the saved position that still have to go to Procore. It reads the
-// ERP's list from the start.
+// writeOlder writes the records from before the saved position for which the function due returns true. It reads
+// the ERP's list from the start.
 func (f feed) writeOlder(ctx context.Context, t *worker.Task, pos *position, due func(*tiebackv1.Change) bool) error {
 	var b batch
 	for page, err := range t.ERP.Changes(ctx, f.request("")) {

@@ -50,7 +50,8 @@ func subJobFields(r *tiebackv1.Record) map[string]any {
 	return bulk.Fields("name", r.Name, "code", r.Code)
 }
 
-// update returns a function that makes the update of a synced record with these fields.
+// update returns a function that builds the update of a synced record: these fields, its origin id and its origin
+// data.
 func update(fields func(*tiebackv1.Record) map[string]any) func(*tiebackv1.Record) map[string]any {
 	return func(r *tiebackv1.Record) map[string]any {
 		return with(fields(r), "origin_id", r.OriginId, "origin_data", r.OriginData)

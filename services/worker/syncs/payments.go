@@ -12,8 +12,8 @@ import (
 )
 
 // payments is one sync of the payments of synced invoices. Payments of other invoices, which may be most of
-// an ERP's, are skipped. When their invoice is synced later, these payments are missing, and the next sync
-// writes them.
+// an ERP's, are skipped. Once their invoice is synced, the function missing selects these payments, and the
+// next sync writes them.
 type payments struct {
 	task     *worker.Task
 	invoices map[string]int64 // requisitions, by origin id

@@ -32,44 +32,44 @@ type position struct {
 }
 
 func loadPosition(ctx context.Context, t *worker.Task, e tiebackv1.Entity) (*position, error) {
-	b := &position{task: t, entity: e, waiting: map[string]bool{}}
+	p := &position{task: t, entity: e, waiting: map[string]bool{}}
 	raw, err := t.State.Cursor(ctx, t.Event.CompanyId, e.String())
 	if err != nil || raw == "" {
-		return b, err
+		return p, err
 	}
-	if json.Unmarshal([]byte(raw), &b.saved) != nil {
-		b.saved = savedPosition{} // unreadable: start over, which is harmless
+	if json.Unmarshal([]byte(raw), &p.saved) != nil {
+		p.saved = savedPosition{} // unreadable: start over, which is harmless
 	}
-	for _, origin := range b.saved.Waiting {
-		b.waiting[origin] = true
+	for _, origin := range p.saved.Waiting {
+		p.waiting[origin] = true
 	}
-	return b, nil
+	return p, nil
 }
 
-// advance records that a batch was written, except for the records in retry. A changed position is saved
+// advance records that changes were written, except for the records in the set retry. A changed position is saved
 // immediately, so that an interrupted sync resumes from here.
-func (b *position) advance(ctx context.Context, batch []*tiebackv1.Change, retry map[string]bool, cursor string) error {
-	for _, c := range batch {
-		delete(b.waiting, c.Record.OriginId)
+func (p *position) advance(ctx context.Context, changes []*tiebackv1.Change, retry map[string]bool, cursor string) error {
+	for _, c := range changes {
+		delete(p.waiting, c.Record.OriginId)
 	}
-	maps.Copy(b.waiting, retry)
-	b.full = b.full || len(b.waiting) > maxWaiting
-	next := savedPosition{Cursor: cursor, Waiting: slices.Sorted(maps.Keys(b.waiting))}
-	if b.full || next.Cursor == b.saved.Cursor && slices.Equal(next.Waiting, b.saved.Waiting) {
+	maps.Copy(p.waiting, retry)
+	p.full = p.full || len(p.waiting) > maxWaiting
+	next := savedPosition{Cursor: cursor, Waiting: slices.Sorted(maps.Keys(p.waiting))}
+	if p.full || next.Cursor == p.saved.Cursor && slices.Equal(next.Waiting, p.saved.Waiting) {
 		return nil
 	}
 	raw, err := json.Marshal(next)
 	if err != nil {
 		return err
 	}
-	b.saved = next
-	return b.task.State.SaveCursor(ctx, b.task.Event.CompanyId, b.entity.String(), string(raw))
+	p.saved = next
+	return p.task.State.SaveCursor(ctx, p.task.Event.CompanyId, p.entity.String(), string(raw))
 }
 
 // forget removes waiting records that the ERP no longer has.
-func (b *position) forget(ctx context.Context, gone map[string]bool) error {
+func (p *position) forget(ctx context.Context, gone map[string]bool) error {
 	for origin := range gone {
-		delete(b.waiting, origin)
+		delete(p.waiting, origin)
 	}
-	return b.advance(ctx, nil, nil, b.saved.Cursor)
+	return p.advance(ctx, nil, nil, p.saved.Cursor)
 }

@@ -36,7 +36,7 @@ var (
 		entity: changeOrder, itemTypes: []string{"commitment_change_order"}, linked: []string{"change_order"},
 		data: ofProject(changeOrderFields), lines: changeLines,
 	}
-	// A prime contract may be imported again even if it is linked. It is staged only once everything that it refers
+	// A prime contract may be imported again even if it is linked. It is staged only after everything that it refers
 	// to is synced.
 	primeContracts = kind{
 		entity: primeContract, itemTypes: []string{"prime_contract"}, linked: []string{"prime_contract"},

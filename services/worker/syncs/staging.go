@@ -20,9 +20,9 @@ import (
 //	inactive              updated                   archived
 //	deleted               retired                   archived
 //
-// In a first sync nothing was staged before, so nothing is archived. A record that came from Procore (it has a Procore
-// id) is not staged while it is not linked, because its export is still running, or the user unlinked it and can export or
-// link it again.
+// In a first sync nothing was staged before, so nothing is archived. Unless restage is set, an unlinked record that came
+// from Procore (it has a Procore id) is not staged: either its export is still running, or the user unlinked it and can
+// export or link it again.
 type kind struct {
 	entity    tiebackv1.Entity
 	itemTypes []string // under which Procore stages it: one, or two if the record's kind decides
@@ -34,7 +34,7 @@ type kind struct {
 	write     func(context.Context, *staging, []bulk.Item) error // writes updates
 	calls     func(*staging) func([]*tiebackv1.Change) int       // see feed
 	limit     int32                                              // see feed
-	restage   bool                                               // a linked record may be staged again
+	restage   bool                                               // a record that is linked or came from Procore is staged too
 	blocked   func(*staging, *tiebackv1.Record) string           // why it can't be synced yet, or ""; nil: never blocked
 	needs     []string                                           // other item types; the functions blocked and write need their links
 }
@@ -168,8 +168,8 @@ func (s *staging) commitment(r *tiebackv1.Record) string {
 	return ""
 }
 
-// writeStaged writes staged and archived items in one sync action. If Procore refuses to archive an item, it
-// does not offer the item for import either, so there is nothing to report or to try again.
+// writeStaged writes staged and archived items in one sync action. Procore refuses to archive only
+// items that it does not offer for import, so a refusal is neither reported nor tried again.
 func (s *staging) writeStaged(ctx context.Context, staged, archived []bulk.Item) error {
 	answer, err := bulk.Write(ctx, s.task.Procore, procore.SyncCall{Route: procore.SyncStagedRecords}, slices.Concat(staged, archived))
 	if err != nil {
@@ -207,7 +207,7 @@ func (s *staging) addRefused(refused []bulk.Refusal, items []bulk.Item) {
 	s.report.Refused = append(s.report.Refused, refused...)
 }
 
-// addRetries adds the refused items to the set retry. A refusal that matches no item adds all of them.
+// addRetries adds the refused items to the set retry. A refusal that names no record adds all items.
 func addRetries(retry map[string]bool, refused []bulk.Refusal, items []bulk.Item) {
 	for _, r := range refused {
 		if r.Record != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/tieback/tieback/services/worker/bulk"
 )
 
-// standard is an entity of a company that Procore takes directly. Its ids are kept as links, because exports
-// and other syncs use them.
+// standard is an entity of a company that is written to Procore directly, without staging. Procore's ids of its
+// records are kept as links, because exports and other syncs use them.
 type standard struct {
 	entity   tiebackv1.Entity
 	itemType string
@@ -105,7 +105,7 @@ type due struct {
 }
 
 // due reads the changes since the saved position, the records that wait, and the records whose Procore id is
-// not known, because an outcome may have been lost.
+// not known: Procore's ids travel in outcomes, and an outcome may have been lost.
 func (s standard) due(ctx context.Context, t *worker.Task, pos *position, known map[string]int64) (due, error) {
 	d := due{cursor: pos.saved.Cursor, exists: map[string]bool{}}
 	wanted := maps.Clone(pos.waiting)

@@ -7,8 +7,8 @@
 //	metadata.go   the ERP's capabilities, for Procore's ERP tool
 //
 // The position up to which the ERP's changes are in Procore is saved (position.go) only after Procore has them.
-// All handlers may run again after a crash at any point, because sync actions find records by origin id, and
-// ids that were lost with an outcome are requested again.
+// All handlers may run again after a crash at any point, because sync actions find records by origin id.
+// Procore's ids travel in outcomes; if an outcome was lost, the records are written again to get their ids.
 package syncs
 
 import (
