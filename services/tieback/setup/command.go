@@ -72,8 +72,8 @@ All hooks of our namespace belong to Tieback. Setup deletes a second one unless 
 its queue. Another installation for the same company needs its own --namespace.
 
 Running services read a changed token or changed settings of a connector within seconds. After a new company is added,
-all but a separate ingest must be restarted; the last lines of the output say so. Setup needs no broker. Run it as the user of the
-services, because they read the files that it writes.
+all but a separate ingest must be restarted; the last lines of the output say so. Setup needs no broker. Run it as
+the user of the services, because they read the files that it writes.
 
 Exit codes: 0: everything is as required, or the plan was applied. 1: it failed or was declined. 2: wrong usage or settings.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },

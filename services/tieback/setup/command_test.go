@@ -39,7 +39,7 @@ func TestFromCredentialsToTheFirstEvent(t *testing.T) {
 		t.Errorf("ingest does not learn the webhook token: %v", err)
 	}
 	s.Must(os.Remove(s.Path("webhooks/webhooks.json")))
-	s.Expect(0, "webhook hashes for ingest", "--yes")
+	s.Expect(0, "webhook token hashes for ingest", "--yes")
 	s.Start()
 	s.Press()
 	s.Expect(0, "accepts the webhook token")

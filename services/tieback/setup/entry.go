@@ -201,14 +201,14 @@ func (w *work) hashes() []tokenhash.Hash {
 func (w *work) writeHashes() error {
 	all, err := tokenhash.ReadOrNone(w.Webhooks)
 	if err != nil {
-		return fmt.Errorf("webhook hashes: %w", err)
+		return fmt.Errorf("webhook token hashes: %w", err)
 	}
 	delete(all, w.id())
 	if len(w.tokens) > 0 {
 		all[w.id()] = w.hashes()
 	}
 	if err := company.WriteWebhookTokenHashes(w.Webhooks, all); err != nil {
-		return fmt.Errorf("webhook hashes: %w", err)
+		return fmt.Errorf("webhook token hashes: %w", err)
 	}
 	return nil
 }
@@ -220,7 +220,7 @@ func (w *work) stepOfHashes() {
 	if err == nil && slices.Equal(all[w.id()], w.hashes()) || len(w.tokens) == 0 {
 		return // the step that creates the token writes its hash too
 	}
-	w.plan.add(Change, func(context.Context) error { return w.writeHashes() }, "webhook hashes for ingest", w.Webhooks)
+	w.plan.add(Change, func(context.Context) error { return w.writeHashes() }, "webhook token hashes for ingest", w.Webhooks)
 }
 
 // createFile is company.WriteFile for a file that must not exist. If two processes create it at once, one

@@ -93,7 +93,7 @@ func (w *work) await(ctx context.Context) error {
 	for w.probe(ctx, w.newest()) != accepts {
 		if time.Now().After(until) {
 			return fmt.Errorf("ingest does not accept the new webhook token after %v, so the hook was not changed: "+
-				"check that ingest has the newest file of webhook token hashes, which setup wrote to %s, or if it runs in `tieback run`, that this reads %s and was restarted if the company is new. "+
+				"check that ingest has the newest file of webhook token hashes, which setup wrote to %s; if ingest runs in `tieback run`, check that this reads %s, and restart it if the company is new. "+
 				"Then run this again; with --without-ingest setup does not wait", w.Patience, w.Webhooks, w.Companies)
 		}
 		select {

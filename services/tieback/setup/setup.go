@@ -59,7 +59,7 @@ type Options struct {
 // Deps are the dependencies of a setup.
 type Deps struct {
 	Companies string                                     // the companies file; it need not exist yet
-	Webhooks  string                                     // the file of webhook hashes that ingest reads; it need not exist yet
+	Webhooks  string                                     // the file of webhook token hashes that ingest reads; it need not exist yet
 	Procore   func(company.Set) (*procore.Client, error) // a client for one company
 	Drivers   connector.Drivers                          // by the name that the companies file gives
 	Client    *http.Client                               // for probes of ingest; nil: a client with a timeout of 5 s
