@@ -270,7 +270,7 @@ func (d *Doctor) checkIngest(ctx context.Context, r *findings, c *company.Compan
 	case err != nil:
 		r.warn(check, "check from outside that Procore can reach it: DNS, certificate, proxy, and whether ingest runs", "no answer at %s from this machine: %v", c.URL, err)
 	case !accepts:
-		r.problem(check, "restart it if the company is new; check that it reads this companies file and the file of the tokens", "it answers at %s, and refuses the company's webhook token", c.URL)
+		r.problem(check, "check that ingest has the newest file of webhook token hashes (`tieback webhooks` writes it); if ingest runs in `tieback run`, restart that if the company is new", "it answers at %s, and refuses the company's webhook token", c.URL)
 	default:
 		r.ok(check, "it answers at %s, and accepts the webhook token; whether it can store a delivery was not tried (see broker, streams, limits)", c.URL)
 	}
