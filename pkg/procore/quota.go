@@ -3,15 +3,21 @@ package procore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/trouble"
 )
 
-var errNoQuota = errors.New("no call now: Procore's rate limit is used up, or is not known until running calls are answered")
+var (
+	errNoQuota = errors.New("no call now: Procore's rate limit is used up")
+	// errNoAnswersYet is no trouble of Procore: it lasts until running calls are answered.
+	errNoAnswersYet = fmt.Errorf("no call now: what is left of Procore's rate limit is known when running calls are answered: %w", trouble.ErrNotMade)
+)
 
 // limiter admits the calls of one client, for all its companies. Its methods may be called concurrently; none waits.
 //
@@ -75,7 +81,11 @@ func (m *limiter) reserve(ctx context.Context, company int64) (reservation, erro
 		a.company = company
 	}
 	if wait := l.wait(now, a); wait > 0 {
-		return reservation{}, fault.Wait(m.spread(wait), errNoQuota)
+		why := errNoQuota
+		if wait <= answerWait {
+			why = errNoAnswersYet
+		}
+		return reservation{}, fault.Wait(m.spread(wait), why)
 	}
 	for _, l := range m.counting(company) {
 		l.inFlight++

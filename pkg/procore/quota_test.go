@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/trouble"
 )
 
 // play makes calls one after the other. It returns how many were made before the first was delayed, and for how long.
@@ -312,5 +313,26 @@ func TestRefusedBurstIsOneRefusal(t *testing.T) {
 	refused(50, now)
 	if wait := l.wait(now, asking{}); wait > time.Second {
 		t.Errorf("after an answer with success: %v", wait)
+	}
+}
+
+// A wait for the answers of running calls is no trouble with Procore: a healthy process that starts with many calls has none.
+func TestWaitForAnswersIsNoTrouble(t *testing.T) {
+	m := newLimiter(false)
+	if _, err := m.reserve(t.Context(), 7); err != nil {
+		t.Fatal(err)
+	}
+	_, err := m.reserve(t.Context(), 7)
+	if fault.ClassOf(err) != fault.Throttled {
+		t.Fatalf("a second call before an answer: %v", err)
+	}
+	var tracker trouble.Tracker
+	_ = tracker.Begin(7)(fault.From(fault.FromProcore, fault.Clean(err, "secret")))
+	if is, bad := tracker.Now(7, fault.FromProcore, time.Now(), time.Minute); bad {
+		t.Errorf("it is a trouble: %+v", is)
+	}
+	_ = tracker.Begin(7)(fault.From(fault.FromProcore, fault.Wait(time.Minute, errNoQuota)))
+	if _, bad := tracker.Now(7, fault.FromProcore, time.Now(), time.Minute); !bad {
+		t.Error("a used-up limit is no trouble")
 	}
 }

@@ -19,10 +19,13 @@ type Tracker struct {
 	current  *Trouble  // the trouble since the last answered call; nil: none
 }
 
+// ErrNotMade is wrapped by the error of a call that its caller did not make, although the system may work.
+var ErrNotMade = errors.New("the call was not made")
+
 type call struct{ start time.Time }
 
 // Begin records that a call is in flight. The caller must call end once, with the error of the call. end returns the error with
-// the time since which calls have failed in this way. A canceled call (context.Canceled) is not recorded.
+// the time since which calls have failed in this way. A canceled call (context.Canceled) and one that was not made (ErrNotMade) are not recorded.
 func (t *Tracker) Begin(company int64) (end func(err error) error) {
 	c := &call{start: time.Now()}
 	t.mu.Lock()
@@ -39,7 +42,7 @@ func (t *Tracker) end(company int64, c *call, err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.pending, c)
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, ErrNotMade) {
 		return err
 	}
 	if answered(err) {

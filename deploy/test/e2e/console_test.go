@@ -167,7 +167,7 @@ func TestConsolePagesAnswer(t *testing.T) {
 		t.Error("the link signs in twice")
 	}
 	for path, want := range map[string]string{
-		"/requests": "Beta &amp; Sons", "/requests.csv": "Beta & Sons", fmt.Sprintf("/requests/%d/%d", firstCompany, id): "create_vendor",
+		"/requests": "Beta &amp; Sons", "/requests.csv": "Beta & Sons", fmt.Sprintf("/requests/%d/%d", firstCompany, id): "Fetched from Procore",
 		"/dead": "dead letter", "/companies": fmt.Sprint(firstCompany), fmt.Sprintf("/companies/%d", firstCompany): "Pause", fmt.Sprintf("/companies/%d/links", firstCompany): "vendor",
 		"/audit": "Audit", fmt.Sprintf("/audit?company=%d&since=%s", firstCompany, time.Now().UTC().Add(-time.Hour).Format("2006-01-02T15:04")): "accounted for",
 	} {
