@@ -322,8 +322,7 @@ func (t *Timeline) deadLetterText() string {
 	if d == nil {
 		return ""
 	}
-	why := strings.TrimSuffix(cmp.Or(d.UserMessage, d.Error), ".")
-	text := fmt.Sprintf("%s (dead letter %d of %s, %s)", why, d.ID, d.Stage, d.Cause())
+	text := fmt.Sprintf("%s (dead letter %d of %s, %s)", cmp.Or(d.UserMessage, d.Error), d.ID, d.Stage, d.Cause())
 	if r := d.resolution(); r != nil {
 		text += "; it " + ResolutionText(r)
 		if d.State == StateInterrupted {
