@@ -107,9 +107,9 @@ func TestEditedDeadLetterSucceeds(t *testing.T) {
 	payload := w.vendor(vendor, "Acme")
 	sandbox.Set(payload, "request_data.vendor.id", "V-12")
 	clicked := w.pressIn(firstCompany, "create_vendor", payload)
-	w.failed(clicked, "not an id")
+	w.failed(clicked, "an id in Procore is a positive whole number")
 	letter := l.listed(1)[0]
-	if letter.Cause() != "tenant-data" || letter.Stage != "export" || !strings.Contains(letter.UserMessage, "not an id") {
+	if letter.Cause() != "tenant-data" || letter.Stage != "export" || !strings.Contains(letter.UserMessage, "an id in Procore is a positive whole number") {
 		t.Errorf("the letter says %s, %s, %q", letter.Cause(), letter.Stage, letter.UserMessage)
 	}
 	draft, err := l.resolver("ann@office").Edit(t.Context(), letter.ID)
@@ -136,7 +136,7 @@ func TestEditedDeadLetterSucceeds(t *testing.T) {
 		return edited.Replay(context.Background(), false)
 	}, letter.ID)[letter.ID]
 	w.ended(end, tiebackv1.Status_STATUS_SUCCESS, sandbox.Failed, "")
-	w.failed(clicked, "not an id")
+	w.failed(clicked, "an id in Procore is a positive whole number")
 	booked := w.sound(l.Ledger, firstCompany, ledger.Vendor)
 	if len(booked) != 1 || w.marked(vendor) != booked[0].OriginId {
 		t.Errorf("%d vendors in the books, marked as %q", len(booked), w.marked(vendor))
