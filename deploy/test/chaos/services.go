@@ -72,10 +72,6 @@ func (cl *cluster) environment(s *service, ingest string) (env []string, err err
 	if err != nil {
 		return nil, err
 	}
-	console, err := cl.ports.take()
-	if err != nil {
-		return nil, err
-	}
 	access, err := cl.access()
 	if err != nil {
 		return nil, err
@@ -90,7 +86,7 @@ func (cl *cluster) environment(s *service, ingest string) (env []string, err err
 		"TIEBACK_NATS_URL=" + strings.Join(urls, ","), "TIEBACK_NATS_REPLICAS=" + strconv.Itoa(len(cl.nodes)),
 		"TIEBACK_PROCORE_API_URL=http://" + procore.addr, "TIEBACK_PROCORE_LOGIN_URL=http://" + procore.addr,
 		"TIEBACK_COMPANIES=" + companies, "TIEBACK_WEBHOOKS=" + cl.webhooks(), "TIEBACK_INGEST_ADDR=" + ingest, "TIEBACK_ADMIN_ADDR=" + s.admin, "GOMAXPROCS=2",
-		"TIEBACK_CONSOLE_ADDR=" + console, "TIEBACK_CONSOLE_ACCESS=" + access,
+		"TIEBACK_CONSOLE_ADDR=127.0.0.1:0", "TIEBACK_CONSOLE_ACCESS=" + access,
 		"TIEBACK_SWEEP_EVERY=5s", // five minutes, at this speed
 	}, nil
 }
