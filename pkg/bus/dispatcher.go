@@ -186,7 +186,7 @@ func (d *dispatcher) enqueue(ctx context.Context, p *prefetched) (delay time.Dur
 	delete(d.waiting, seq)
 	if first := d.inFlight[seq]; first != nil {
 		if !first.running {
-			first.redelivered = true // another process may have begun an attempt in between
+			first.redelivered = true // another process may have started an attempt in between
 			first.Msg, first.MsgMetadata, first.extended = p.Msg, p.MsgMetadata, p.extended
 		}
 		return 0, true
@@ -195,7 +195,7 @@ func (d *dispatcher) enqueue(ctx context.Context, p *prefetched) (delay time.Dur
 		d.unfinished = append(d.unfinished, p)
 		return 0, true
 	}
-	// If the previous delivery was released unstarted, and no other came in between, no attempt has begun.
+	// If the previous delivery was released unstarted, and no other came in between, no attempt was started.
 	p.redelivered = p.NumDelivered > 1 && d.unstarted[seq] != p.NumDelivered-1
 	delete(d.unstarted, seq)
 	if delay, queued := d.scheduler.Add(p.subject.Company, p, len(p.Data()), p.extended); !queued {

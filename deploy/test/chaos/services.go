@@ -138,7 +138,7 @@ func (cl *cluster) companies(s *service) (string, error) {
 	return path, errors.Join(os.WriteFile(path, []byte(b.String()), 0o600), company.WriteWebhookTokenHashes(cl.webhooks(), hashes))
 }
 
-// access writes the console's access file, with a token that nobody knows, and returns its path.
+// access writes the console's access file, with the hash of a random token, and returns its path.
 func (cl *cluster) access() (string, error) {
 	path := filepath.Join(cl.dir, "access.yaml")
 	text := fmt.Sprintf("tokens: [{name: chaos, token_sha256: [%x], role: viewer, companies: all}]\n", tokenhash.Of(rand.Text()))

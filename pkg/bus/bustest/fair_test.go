@@ -185,7 +185,7 @@ func TestThrottledCompanyIsPaused(t *testing.T) {
 	backlog(t, b, 2, 200)
 	s := newCounts()
 	var mu sync.Mutex
-	var until time.Time // end of the rate limit window; zero: none has begun
+	var until time.Time // end of the rate limit window; zero: no window is open
 	early := 0
 	consume(t, b, bus.Consumer{
 		Kind: bus.Delivery, Name: "test", Concurrency: 16,

@@ -2424,7 +2424,7 @@ func (x *OutcomeStep) GetProcoreCalls() int32 {
 	return 0
 }
 
-// CloseOut is what is or was reported to Procore for one request detail.
+// CloseOut is a report to Procore for one request detail, made or to be made.
 type CloseOut struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	RequestDetailId int64                  `protobuf:"varint,1,opt,name=request_detail_id,json=requestDetailId,proto3" json:"request_detail_id,omitempty"` // 0: only updates of records

@@ -660,7 +660,7 @@ type CompanyServiceClient interface {
 	RebuildLinks(context.Context, *v1.RebuildLinksRequest) (*v1.RebuildLinksResponse, error)
 	// Check runs doctor's checks. It may cost Procore calls.
 	Check(context.Context, *v1.CheckRequest) (*v1.CheckResponse, error)
-	// Pause stops the processing of a company, or of one stage of it, until Resume. What waits is kept.
+	// Pause stops the processing of a company, or of one stage of it, until Resume. Waiting requests are kept.
 	Pause(context.Context, *v1.PauseRequest) (*v1.PauseResponse, error)
 	Resume(context.Context, *v1.ResumeRequest) (*v1.ResumeResponse, error)
 }
@@ -805,7 +805,7 @@ type CompanyServiceHandler interface {
 	RebuildLinks(context.Context, *v1.RebuildLinksRequest) (*v1.RebuildLinksResponse, error)
 	// Check runs doctor's checks. It may cost Procore calls.
 	Check(context.Context, *v1.CheckRequest) (*v1.CheckResponse, error)
-	// Pause stops the processing of a company, or of one stage of it, until Resume. What waits is kept.
+	// Pause stops the processing of a company, or of one stage of it, until Resume. Waiting requests are kept.
 	Pause(context.Context, *v1.PauseRequest) (*v1.PauseResponse, error)
 	Resume(context.Context, *v1.ResumeRequest) (*v1.ResumeResponse, error)
 }
