@@ -251,9 +251,15 @@ func TestStatusShowsQuota(t *testing.T) {
 			o.Quota, o.Clients = quota, map[int64]*company.Client{firstCompany: companies[firstCompany].Client, firstCompany + 1: companies[firstCompany+1].Client}
 		})
 	}
-	r := look()
+	var r *operatorv1.Overview
+	w.eventually(func() string { // the client publishes after the call has returned
+		if r = look(); companyOf(r, firstCompany).Quota == nil {
+			return "the quota of the called company is unknown: " + w.json(r)
+		}
+		return ""
+	})
 	q := companyOf(r, firstCompany).Quota
-	if q == nil || q.Spike == nil || q.Spike.Limit != spike || q.Spike.Remaining <= 0 || q.Hour != nil || q.BlockedUntil != nil {
+	if q.Spike == nil || q.Spike.Limit != spike || q.Spike.Remaining <= 0 || q.Hour != nil || q.BlockedUntil != nil {
 		t.Errorf("the quota is %s", w.json(q))
 	}
 	if q := companyOf(r, firstCompany+1).Quota; q != nil {
