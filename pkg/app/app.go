@@ -5,6 +5,7 @@ package app
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +28,19 @@ type App struct {
 	Backoff  time.Duration // before a second attempt; 0: 1 s
 	Reread   time.Duration // how often files with secrets are read again; 0: RereadEvery
 	Slow     time.Duration // until an event is reported as in progress; 0: a minute
+
+	waiting atomic.Pointer[error]
+}
+
+// SetWaiting makes the process not ready for a reason; nil: for none. It may be called concurrently.
+func (a *App) SetWaiting(why error) { a.waiting.Store(&why) }
+
+// Waiting returns the reason that SetWaiting was called with last; nil: none.
+func (a *App) Waiting() error {
+	if why := a.waiting.Load(); why != nil {
+		return *why
+	}
+	return nil
 }
 
 // RereadEvery is how often files with secrets are read again. A rotated secret takes effect at the second reading

@@ -97,6 +97,9 @@ func (p Program) serve(ctx context.Context, a *App) error {
 	var waiting atomic.Pointer[error] // why the service is not connected yet
 	waiting.Store(&errNotConnected)
 	ready := func() error {
+		if err := a.Waiting(); err != nil {
+			return err
+		}
 		if p.BrokerOptional {
 			return nil
 		}

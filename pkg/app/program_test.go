@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -108,4 +109,35 @@ func get(t *testing.T, url string) (int, string) {
 	}
 	t.Fatal(err)
 	return 0, ""
+}
+
+// A service that waits for something else than the broker is not ready for as long.
+func TestWaitingServiceIsNotReady(t *testing.T) {
+	a := &App{Name: "console", Settings: settings.Settings{AdminAddr: freeAddr(t)}, Log: zap.NewNop(), Registry: prometheus.NewRegistry()}
+	waits, goOn := make(chan struct{}), make(chan struct{})
+	p := Program{BrokerOptional: true, Run: func(ctx context.Context, a *App) error {
+		a.SetWaiting(errors.New("another process has the index open"))
+		close(waits)
+		<-goOn
+		a.SetWaiting(nil)
+		close(goOn)
+		<-ctx.Done()
+		return nil
+	}}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.serve(ctx, a) }()
+	<-waits
+	if code, body := get(t, "http://"+a.Settings.AdminAddr+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "another process has the index open") {
+		t.Errorf("/readyz: %d %s", code, body)
+	}
+	goOn <- struct{}{}
+	<-goOn
+	if code, body := get(t, "http://"+a.Settings.AdminAddr+"/readyz"); code != http.StatusOK {
+		t.Errorf("/readyz: %d %s", code, body)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }

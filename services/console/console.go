@@ -66,7 +66,7 @@ func Run(ctx context.Context, a *tenant.App, o Options) error {
 	if err != nil {
 		return err
 	}
-	x, err := OpenIndex(a, IndexPath(a.Settings.Data))
+	x, err := OpenIndex(ctx, a, IndexPath(a.Settings.Data))
 	if err != nil {
 		return err
 	}
@@ -137,9 +137,10 @@ func withAPI(api, pages http.Handler) http.Handler {
 // IndexPath is the file of the index under the data folder.
 func IndexPath(data string) string { return filepath.Join(data, "console", "index.db") }
 
-// OpenIndex opens the index in a file, with the rules of the app's companies.
-func OpenIndex(a *tenant.App, path string) (*index.Index, error) {
-	return index.Open(path, index.Options{Log: a.Log, Rules: func(company int64) request.Rules {
+// OpenIndex opens the index in a file, with the rules of the app's companies. While it waits for another process that has the file
+// open, the app is not ready.
+func OpenIndex(ctx context.Context, a *tenant.App, path string) (*index.Index, error) {
+	return index.Open(ctx, path, index.Options{Log: a.Log, Waiting: a.SetWaiting, Rules: func(company int64) request.Rules {
 		return request.Rules{Deadlines: request.Deadlines{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}, Company: a.Companies[company]}
 	}})
 }

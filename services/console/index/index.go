@@ -79,12 +79,16 @@ type Options struct {
 	Keep  time.Duration                     // for how long after its last message a request is kept; 0: DefaultKeep
 	Rules func(company int64) request.Rules // what a company's requests are judged by; nil: the zero Rules. It may be called concurrently
 	Log   *zap.Logger                       // nil: none
+
+	// Waiting is called with the reason while Open waits, and with nil once it does not. It may be nil.
+	Waiting func(why error)
 }
 
-// Index is an open index. All methods may be called concurrently. Only one process may have the file open.
+// Index is an open index. All methods may be called concurrently.
 type Index struct {
 	path string
 	o    Options
+	lock *os.File // locked for as long as the index is open
 
 	mu          sync.RWMutex // locked while the file is replaced; read-locked by all that use it
 	read, write *sql.DB
@@ -101,7 +105,9 @@ type Index struct {
 
 // Open opens the index at path and creates it if there is none. A file that is corrupt or has another version is replaced by
 // an empty index, which Run fills. Close it after Run has returned.
-func Open(path string, o Options) (*Index, error) {
+//
+// Only one process can have the file open. While another one has it, Open waits until ctx ends.
+func Open(ctx context.Context, path string, o Options) (*Index, error) {
 	if o.Keep == 0 {
 		o.Keep = DefaultKeep
 	}
@@ -111,6 +117,9 @@ func Open(path string, o Options) (*Index, error) {
 	if o.Rules == nil {
 		o.Rules = func(int64) request.Rules { return request.Rules{} }
 	}
+	if o.Waiting == nil {
+		o.Waiting = func(error) {}
+	}
 	path, err := filepath.Abs(path) // the database's name is a URI
 	if err != nil {
 		return nil, fmt.Errorf("index: %w", err)
@@ -119,12 +128,16 @@ func Open(path string, o Options) (*Index, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("index: %w", err)
 	}
+	if x.lock, err = lock(ctx, path+".lock", o); err != nil {
+		return nil, fmt.Errorf("index %s: %w", path, err)
+	}
 	err = x.open()
 	if replace := (*unusable)(nil); errors.As(err, &replace) || corrupt(err) {
 		x.o.Log.Warn("the index is built again", zap.String("file", path), zap.Error(err))
 		err = x.replace()
 	}
 	if err != nil {
+		_ = x.lock.Close() // err is the cause
 		return nil, fmt.Errorf("index %s: %w", path, err)
 	}
 	return x, nil
@@ -223,7 +236,7 @@ func (x *Index) close() (err error) {
 func (x *Index) Close() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.close()
+	return errors.Join(x.close(), x.lock.Close())
 }
 
 // reading calls f with the readers' connections. A corrupt file is noted for Run.

@@ -209,7 +209,7 @@ func options() Options {
 
 func open(t testing.TB, path string, o Options) *Index {
 	t.Helper()
-	x, err := Open(path, o)
+	x, err := Open(t.Context(), path, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,8 +312,11 @@ func TestIndexAnswersAsTheStreams(t *testing.T) {
 		follow(t, x, b)
 		same(t, x, read, month)
 	})
+	if err := x.Close(); err != nil {
+		t.Fatal(err)
+	}
+	x = open(t, path, options())
 	t.Run("opened again, with nothing new", func(t *testing.T) {
-		x := open(t, path, options())
 		follow(t, x, b)
 		same(t, x, read, month)
 	})
@@ -903,7 +906,7 @@ func FuzzSearch(f *testing.F) {
 	for _, s := range []string{"vendor", `"`, "a*", "NEAR(a b)", "x OR", "-", "12,500.50", "\x00", "Ünïcödé", "中文", "ﬁ", "ß", "words:a", "^a", "{a}", "00", "1.50.0", "١٢", "İ", "a\u0301", "ⅷ"} {
 		f.Add(s, s)
 	}
-	x, err := Open(filepath.Join(f.TempDir(), "index.db"), Options{})
+	x, err := Open(f.Context(), filepath.Join(f.TempDir(), "index.db"), Options{})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -936,7 +939,7 @@ func FuzzSearch(f *testing.F) {
 // The data folder of tieback demo is a relative path.
 func TestRelativePath(t *testing.T) {
 	t.Chdir(t.TempDir())
-	x, err := Open(filepath.Join(".tieback", "index.db"), Options{})
+	x, err := Open(t.Context(), filepath.Join(".tieback", "index.db"), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

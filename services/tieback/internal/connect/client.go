@@ -164,7 +164,7 @@ func (c *Client) BuildIndex(ctx context.Context) error {
 		c.close = append(c.close, func() { _ = os.RemoveAll(dir) })
 		path = filepath.Join(dir, "index.db")
 	}
-	x, err := console.OpenIndex(c.app, path)
+	x, err := console.OpenIndex(ctx, c.app, path)
 	if err != nil {
 		return err
 	}
