@@ -177,7 +177,7 @@ func (x *Index) Search(ctx context.Context, q Query) (Page, error) {
 		if err != nil {
 			return err
 		}
-		smallest := max((end-begin)/windows, 1)
+		smallest := max((end-begin+windows-1)/windows, 1)
 		window := smallest
 		for ; pass < len(passes); pass, from = pass+1, math.MaxInt64 {
 			match, possible := terms.withStates(facets, passes[pass])
