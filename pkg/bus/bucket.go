@@ -37,7 +37,7 @@ func (b *Bus) openBucket(ctx context.Context, o Options) (*Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Bucket{stream: s, publisher: newPublisher(b.js, topology.State.Stream(), b.denials)}, nil
+	return &Bucket{stream: s, publisher: newPublisher(b.js, s, b.denials)}, nil
 }
 
 // Get returns a key's entry. For a key with wildcards it returns the newest of the entries that match.
@@ -154,9 +154,8 @@ func (b *Bus) swap(ctx context.Context, bucket topology.Bucket, key string, valu
 	m := &nats.Msg{Subject: bucket.Subject(key), Data: value, Header: nats.Header{}}
 	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
 	ack, err := b.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
-	var api *jetstream.APIError
 	switch {
-	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
+	case isWrongSequence(err):
 		return 0, false, nil
 	case err != nil:
 		return 0, false, fmt.Errorf("bucket %s: %w", bucket, err)

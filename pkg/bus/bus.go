@@ -2,7 +2,7 @@
 // error into an ack, a redelivery or a dead letter.
 //
 //	connect    bus.go, key.go, connstate.go; setup.go: streams and consumers
-//	publish    subject.go, messages.go, publisher.go (group commit), capacity.go (backpressure)
+//	publish    subject.go, messages.go, publisher.go (group commit), recent.go (duplicates), capacity.go (backpressure)
 //	consume    consumer.go, dispatcher.go, settle.go, attempts.go, quarantine.go, and package bus/scheduler (fairness)
 //	read       read.go, scan.go, losses.go
 //	buckets    bucket.go (state), quota.go (Procore's rate limits)
@@ -156,7 +156,7 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 			return err
 		}
 		b.streams[k] = s
-		b.publishers[k] = newPublisher(b.js, k.Stream(), b.denials)
+		b.publishers[k] = newPublisher(b.js, s, b.denials)
 	}
 	if o.MaxBytes > 0 {
 		b.publishers[Delivery].capacity = &capacityGuard{js: b.js, max: o.MaxBytes}

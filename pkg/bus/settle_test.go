@@ -31,6 +31,8 @@ type writes struct {
 	*memory
 }
 
+func (m reads) CachedInfo() *jetstream.StreamInfo { return &jetstream.StreamInfo{} }
+
 func (m reads) GetLastMsgForSubject(context.Context, string) (*jetstream.RawStreamMsg, error) {
 	return &jetstream.RawStreamMsg{Data: []byte(m.note)}, m.unread
 }
@@ -58,7 +60,7 @@ func (d *delivered) NakWithDelay(after time.Duration) error {
 // repeat processes a redelivered message with the broker m, and returns it with its redelivery delay.
 func repeat(t *testing.T, m *memory, handle Handler) *delivered {
 	t.Helper()
-	b := &Bus{log: zap.NewNop(), bucket: &Bucket{stream: reads{memory: m}, publisher: newPublisher(writes{memory: m}, "KV_tieback-state", &denials{})}}
+	b := &Bus{log: zap.NewNop(), bucket: &Bucket{stream: reads{memory: m}, publisher: newPublisher(writes{memory: m}, reads{memory: m}, &denials{})}}
 	defer b.bucket.publisher.close()
 	c := Consumer{Name: "test", Kind: Delivery, AckWait: time.Minute, Handle: handle}
 	c.defaults()

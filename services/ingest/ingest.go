@@ -200,7 +200,7 @@ func (s *Service) unreadable(w http.ResponseWriter, err error) {
 // store publishes a delivery and answers when it is on disk.
 func (s *Service) store(w http.ResponseWriter, r *http.Request, subject bus.Subject, data []byte) {
 	trace.SpanFromContext(r.Context()).SetAttributes(attribute.Int64("tieback.erp_request", subject.Request))
-	err := s.bus.Publisher(bus.Delivery).Publish(r.Context(), bus.IfAbsent(&nats.Msg{Subject: subject.String(), Data: data}))
+	err := s.bus.Publisher(bus.Delivery).PublishNew(r.Context(), &nats.Msg{Subject: subject.String(), Data: data})
 	switch {
 	case err == nil:
 		s.answer(w, http.StatusOK, "accepted", "Stored on disk.")

@@ -13,7 +13,7 @@ import (
 // exactly the subjects that its user may request:
 //
 //	service          writes                                reads, beside its own consumer
-//	ingest           deliveries                            nothing
+//	ingest           deliveries                            newest message of a subject that it writes
 //	fetcher          events; dead letters                  newest message of a subject that it writes; state
 //	export … reset   their category's outcomes and dead    newest message of a subject that they write; state
 //	status-reporter  outcomes (deadlines), closed, dead    events; newest message of a subject that it writes; state
@@ -51,7 +51,7 @@ type user struct {
 // users returns the users of all services.
 func users() []user {
 	all := []user{
-		{name: "ingest", writes: []string{"tb.delivery.>"}},
+		{name: "ingest", writes: []string{"tb.delivery.>"}, lookups: []string{"tb.delivery.>"}},
 		{
 			name: "fetcher", writes: []string{"tb.event.>", "tb.outcome._._.>", "tb.dead._._.>"},
 			lookups: []string{"tb.event.>", "tb.outcome._._.>", "tb.dead._._.>"}, readsState: true, procore: true,
