@@ -9,40 +9,12 @@ import (
 // genericFailure is the message of a failure that has no message for the accountant.
 const genericFailure = "Tieback could not process this request. Nothing was marked as synced. Try again. If it fails again, contact the administrator of your ERP integration."
 
-// toID reads an id. It returns 0 if there is none or it is invalid. See procore.ParseID.
-func toID(v any) int64 {
-	id, _ := parseID(v)
-	return id
-}
-
 // parseID treats the string "null" as no id, as Text does.
 func parseID(v any) (int64, error) {
 	if v == "null" {
 		return 0, nil
 	}
 	return procore.ParseID(v)
-}
-
-// invalidDetail returns an invalid request detail id in v, or nil if there is none.
-func invalidDetail(v any) any {
-	switch v := v.(type) {
-	case []any:
-		for _, x := range v {
-			if bad := invalidDetail(x); bad != nil {
-				return bad
-			}
-		}
-	case map[string]any:
-		for name, x := range v {
-			if _, err := parseID(x); name == "request_detail_id" && err != nil {
-				return x
-			}
-			if bad := invalidDetail(x); bad != nil {
-				return bad
-			}
-		}
-	}
-	return nil
 }
 
 // Failed returns failed close-outs of all request details of a payload, with the message of err.

@@ -1,8 +1,12 @@
 package payload
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
+	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/shopspring/decimal"
@@ -145,10 +149,11 @@ func FuzzDecimal(f *testing.F) {
 			t.Skip()
 		}
 		for _, raw := range []string{string(quoted), s} {
-			var o Object
-			if decode([]byte(`{"amount":`+raw+`}`), &o) != nil {
+			q, err := Parse([]byte(`{"amount":` + raw + `}`))
+			if err != nil {
 				continue
 			}
+			o := q.Data
 			r := &reader{what: "test"}
 			got := r.decimal(o, "amount")
 			if r.err != nil || got == "" {
@@ -158,6 +163,46 @@ func FuzzDecimal(f *testing.F) {
 			if err != nil || !amount(t, got).Equal(want) {
 				t.Errorf("%s came out as %s", raw, got)
 			}
+		}
+	})
+}
+
+// A payload has the values that encoding/json reads, and the request details that procore.RequestDetails finds.
+func FuzzParse(f *testing.F) {
+	for _, e := range dictionary.Entries() {
+		f.Add([]byte(e.Sample))
+	}
+	for _, s := range []string{
+		`{"a":"\u00e9\ud800 \ud83d\ude00\n","\u0061":[1,-0,1.50e+2,true,false,null,[],{},""]}`, "{\"a\xff\":\"\xff\"}", ` {"a":1} `, `{"a":1}{`, `[1] 2`, `{"a":1,}`, `{"a" 1}`, `[01]`, `nul`, ``,
+		`{"request_detail_id":"7","x":[{"request_detail_id":3,"request\u005fdetail_id":7}],"y":{"request_detail_id":{"request_detail_id":4}}}`,
+		`{"request_detail_id":"x"}`, `{"request_detail_id":null,"x":{"request_detail_id":"null"}}`, `{"x":"request_detail_id","y":5}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var want any
+		dec := json.NewDecoder(bytes.NewReader(raw))
+		dec.UseNumber()
+		err := dec.Decode(&want)
+		if _, end := dec.Token(); err == nil && end != io.EOF {
+			err = errors.New("data after the value")
+		}
+		got, gotErr := decode(raw)
+		details := procore.RequestDetails(raw)
+		if (err == nil) != (gotErr == nil) {
+			t.Fatalf("%q: error %v, encoding/json has %v", raw, gotErr, err)
+		}
+		if err != nil {
+			if details != nil {
+				t.Errorf("%q has details %v", raw, details)
+			}
+			return
+		}
+		if !reflect.DeepEqual(got.top, want) {
+			t.Errorf("%q was read as %#v, want %#v", raw, got.top, want)
+		}
+		if !slices.Equal(got.details, details) {
+			t.Errorf("%q has details %v, procore.RequestDetails finds %v", raw, got.details, details)
 		}
 	})
 }

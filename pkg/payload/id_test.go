@@ -38,10 +38,7 @@ func TestInvalidIDIsRefused(t *testing.T) {
 		}
 	}
 	for raw, want := range map[string]int64{`9223372036854775807`: 1<<63 - 1, `"9223372036854775807"`: 1<<63 - 1, `null`: 0, `""`: 0, `"null"`: 0, `0`: 0, `"7"`: 7, `" 7 "`: 7} {
-		var o Object
-		if err := decode([]byte(`{"id":`+raw+`}`), &o); err != nil {
-			t.Fatal(err)
-		}
+		o := object(t, `{"id":`+raw+`}`)
 		if got, err := o.RefID("id"); got != want || err != nil {
 			t.Errorf("%s: %d, error %v", raw, got, err)
 		}
@@ -56,4 +53,14 @@ func TestTextIsNormalized(t *testing.T) {
 	if o.Text("name") != composed || o.Text("origin_code") != composed || o.Text("origin_id") != "e\u0301" {
 		t.Errorf("%q %q %q", o.Text("name"), o.Text("origin_code"), o.Text("origin_id"))
 	}
+}
+
+// object parses a JSON object.
+func object(t *testing.T, raw string) Object {
+	t.Helper()
+	q, err := Parse([]byte(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q.Data
 }

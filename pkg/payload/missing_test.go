@@ -14,18 +14,19 @@ import (
 // "commitment_items.0.amount", below request_data. A value is JSON; "" removes the field.
 func sample(t *testing.T, eventType string, replace ...string) Document {
 	t.Helper()
-	var top map[string]any
 	raw, ok := dictionary.Sample(eventType)
 	if !ok {
 		t.Fatalf("no event type %q", eventType)
 	}
-	if err := decode(raw, &top); err != nil {
+	all, err := decode(raw)
+	if err != nil {
 		t.Fatal(err)
 	}
+	top := all.top.(map[string]any)
 	for i := 0; i+1 < len(replace); i += 2 {
 		set(t, top["request_data"], strings.Split(replace[i], "."), replace[i+1])
 	}
-	raw, err := json.Marshal(top)
+	raw, err = json.Marshal(top)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,8 @@
 package payload
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -21,7 +21,8 @@ import (
 type Request struct {
 	Data Object   // empty if request_data is an array
 	List []Object // if request_data is an array: create_standard_cost_codes
-	Raw  []byte   // the ERP request as received
+
+	Details []int64 // the ids of all request details that the ERP request names, in ascending order; see procore.RequestDetails
 
 	Zone *time.Location // the company's time zone, for the dates of points in time; nil: UTC
 }
@@ -31,14 +32,18 @@ type Object map[string]any
 
 // Parse reads an ERP request. Anything but a JSON object with data is a permanent error.
 func Parse(raw []byte) (Request, error) {
-	var top Object
-	if err := decode(raw, &top); err != nil {
+	t, err := decode(raw)
+	if err != nil {
 		return Request{}, fault.New(fault.Permanent, fmt.Errorf("payload can't be parsed: %w", err))
 	}
-	if id := invalidDetail(map[string]any(top)); id != nil {
-		return Request{}, fault.New(fault.Permanent, fmt.Errorf("request_detail_id %.60q is %w", fmt.Sprint(id), procore.ErrNoID))
+	top, ok := t.top.(map[string]any)
+	if !ok {
+		return Request{}, fault.New(fault.Permanent, errors.New("payload can't be parsed: it is not an object"))
 	}
-	r := Request{Raw: raw, Data: top}
+	if t.invalidDetail != nil {
+		return Request{}, fault.New(fault.Permanent, fmt.Errorf("%s %.60q is %w", procore.DetailField, fmt.Sprint(t.invalidDetail), procore.ErrNoID))
+	}
+	r := Request{Details: t.details, Data: top}
 	switch data := top["request_data"].(type) {
 	case map[string]any:
 		r.Data = data
@@ -59,18 +64,6 @@ func Parse(raw []byte) (Request, error) {
 		return Request{}, fault.New(fault.Permanent, fmt.Errorf("request_data is neither an object nor an array"))
 	}
 	return r, nil
-}
-
-func decode(raw []byte, v any) error {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	if err := dec.Decode(v); err != nil {
-		return err
-	}
-	if dec.More() {
-		return fmt.Errorf("data after the JSON value")
-	}
-	return nil
 }
 
 // Text reads a string without surrounding space, in Unicode's normal form C: a code or name that was typed on
@@ -94,7 +87,10 @@ func (o Object) Text(name string) string {
 
 // ID reads an id, a number or a string of digits. It returns 0 if there is none or it does not fit 63 bits.
 // RefID and the methods id and ref of a reader distinguish the two cases.
-func (o Object) ID(name string) int64 { return toID(o[name]) }
+func (o Object) ID(name string) int64 {
+	id, _ := parseID(o[name])
+	return id
+}
 
 // RefID reads the id of another record. It returns 0 if there is none, and a permanent error if it is
 // invalid.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
-	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -41,7 +40,7 @@ func names(r *tiebackv1.Record, message string) bool {
 //	                                 detail marks the records that were booked
 //	no detail in the payload         each record keeps its own close-out
 func Settle(q Request, records []*tiebackv1.CloseOut) []*tiebackv1.CloseOut {
-	open := procore.RequestDetails(q.Raw)
+	open := slices.Clone(q.Details)
 	for _, c := range records {
 		open = slices.DeleteFunc(open, func(id int64) bool { return id == c.RequestDetailId })
 	}

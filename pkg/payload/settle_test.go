@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -34,7 +35,7 @@ func TestSettle(t *testing.T) {
 		{"two of the event's", `{"request_detail_id":5,"request_data":{"request_detail_id":6}}`, []*tiebackv1.CloseOut{ok(0, 1)}, "5+[1][] 6+[][]"},
 	} {
 		var got []string
-		for _, c := range Settle(Request{Raw: []byte(tt.payload)}, tt.records) {
+		for _, c := range Settle(Request{Details: procore.RequestDetails([]byte(tt.payload))}, tt.records) {
 			var marks []int64
 			for _, m := range c.Marks {
 				marks = append(marks, m.ItemId)
@@ -53,7 +54,7 @@ func TestSettleLimitsTheReasons(t *testing.T) {
 	for i := range int64(100) {
 		records = append(records, no(0, i))
 	}
-	out := Settle(Request{Raw: []byte(`{"request_detail_id":5}`)}, records)
+	out := Settle(Request{Details: []int64{5}}, records)
 	if len(out) != 1 || len(out[0].Messages) != maxMessages+1 || out[0].Messages[maxMessages] != "And 80 more." {
 		t.Errorf("%v", out)
 	}

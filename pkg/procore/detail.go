@@ -5,8 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tieback/tieback/pkg/fault"
 )
@@ -78,33 +82,77 @@ func DetailStatus(ctx context.Context, do func(context.Context, Call) ([]byte, e
 	return detail.Status, nil
 }
 
-// RequestDetails returns the ids of all request details that an ERP request's payload names, wherever they sit (the
-// samples do not show all places), in ascending order. It returns nil for a payload that does not parse.
+// DetailField is the name of the fields in an ERP request's payload that have the id of a request detail.
+const DetailField = "request_detail_id"
+
+// RequestDetails returns the ids of all request details that an ERP request's payload names, wherever they are (the
+// samples do not show all places), in ascending order. It skips values that are no ids. It returns nil for a payload
+// that is not one JSON value. It scans the payload without building its values.
 func RequestDetails(payload []byte) []int64 {
-	var v any
-	d := json.NewDecoder(bytes.NewReader(payload))
-	d.UseNumber()
-	if d.Decode(&v) != nil || d.More() {
+	var ids []int64
+	dec := NewDecoder(payload)
+	if collectDetails(dec, &ids) != nil {
 		return nil
 	}
-	var ids []int64
-	collectDetails(v, &ids)
+	if _, err := dec.ReadToken(); err != io.EOF {
+		return nil
+	}
 	slices.Sort(ids)
 	return slices.Compact(ids)
 }
 
-func collectDetails(v any, ids *[]int64) {
-	switch v := v.(type) {
-	case []any:
-		for _, x := range v {
-			collectDetails(x, ids)
-		}
-	case map[string]any:
-		for name, x := range v {
-			if id := ID(x); name == "request_detail_id" && id > 0 {
-				*ids = append(*ids, id)
+// collectDetails reads the next value of dec and appends the request details in it.
+func collectDetails(dec *jsontext.Decoder, ids *[]int64) error {
+	begin := dec.PeekKind()
+	if begin != jsontext.KindBeginObject && begin != jsontext.KindBeginArray {
+		return dec.SkipValue()
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	for kind := dec.PeekKind(); kind != jsontext.KindEndObject && kind != jsontext.KindEndArray; kind = dec.PeekKind() {
+		if begin == jsontext.KindBeginObject {
+			name, err := dec.ReadValue()
+			if err != nil {
+				return err
 			}
-			collectDetails(x, ids)
+			if kind = dec.PeekKind(); Unquoted(name, DetailField) && (kind == jsontext.KindString || kind == jsontext.KindNumber) {
+				v, err := dec.ReadValue()
+				if err != nil {
+					return err
+				}
+				if id := ID(Unquote(v)); id > 0 {
+					*ids = append(*ids, id)
+				}
+				continue
+			}
+		}
+		if err := collectDetails(dec, ids); err != nil {
+			return err
 		}
 	}
+	_, err := dec.ReadToken()
+	return err
+}
+
+// NewDecoder returns a decoder of a payload. It accepts the JSON that encoding/json accepts.
+func NewDecoder(payload []byte) *jsontext.Decoder {
+	return jsontext.NewDecoder(bytes.NewBuffer(payload), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
+// Unquote returns the text of a string, with invalid UTF-8 replaced as by encoding/json. It returns any other value as it is.
+func Unquote(v jsontext.Value) string {
+	if v.Kind() != jsontext.KindString {
+		return string(v)
+	}
+	if inner := v[1 : len(v)-1]; bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
+		return string(inner)
+	}
+	text, _ := jsontext.AppendUnquote(nil, v) // the error is that of invalid UTF-8
+	return string(text)
+}
+
+// Unquoted reports whether a string is s.
+func Unquoted(v jsontext.Value, s string) bool {
+	return len(v) == len(s)+2 && string(v[1:len(v)-1]) == s || bytes.IndexByte(v, '\\') >= 0 && Unquote(v) == s
 }

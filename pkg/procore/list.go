@@ -197,18 +197,28 @@ var ErrNoID = errors.New("not an id: a positive integer below 2^63")
 // ParseID reads an id, a JSON number or a string of digits. 0, nil: there is none (nil, or an empty string).
 // Any other value, including a number of more than 63 bits, is ErrNoID.
 func ParseID(v any) (int64, error) {
-	var text string
 	switch v := v.(type) {
 	case nil:
 		return 0, nil
 	case json.Number:
-		text = v.String()
+		return parseID(v.String())
 	case string:
-		if text = strings.TrimSpace(v); text == "" {
+		if v = strings.TrimSpace(v); v == "" {
 			return 0, nil
 		}
+		return parseID(v)
 	}
-	id, err := strconv.ParseUint(text, 10, 63) // takes no sign
+	return 0, ErrNoID
+}
+
+// parseID looks at the characters first, because strconv builds an error for each text that is no number.
+func parseID(text string) (int64, error) {
+	for i := range len(text) {
+		if text[i] < '0' || text[i] > '9' {
+			return 0, ErrNoID
+		}
+	}
+	id, err := strconv.ParseUint(text, 10, 63)
 	if err != nil {
 		return 0, ErrNoID
 	}

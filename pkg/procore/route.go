@@ -112,9 +112,13 @@ func (r Route) path(overrides map[string]string, company int64, c Call) string {
 	if o, ok := overrides[r.Name]; ok {
 		p = o
 	}
-	p = strings.NewReplacer("{company_id}", strconv.FormatInt(company, 10),
-		"{id}", strconv.FormatInt(c.ID, 10), "{hook_id}", strconv.FormatInt(c.Hook, 10)).Replace(p)
+	p = strings.ReplaceAll(p, "{company_id}", strconv.FormatInt(company, 10))
+	p = strings.ReplaceAll(p, "{id}", strconv.FormatInt(c.ID, 10))
+	p = strings.ReplaceAll(p, "{hook_id}", strconv.FormatInt(c.Hook, 10))
 	p, extra, _ := strings.Cut(p, "?")
+	if extra == "" && len(c.Query) == 0 {
+		return p
+	}
 	q := url.Values{}
 	maps.Copy(q, c.Query)
 	more, _ := url.ParseQuery(extra) // LoadRoutes has checked it

@@ -3,14 +3,14 @@
 package fetcher
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -124,31 +124,70 @@ func (s *Service) skip(ctx context.Context, m bus.Message, d *tiebackv1.Delivery
 
 // read returns the event of an ERP request, or a permanent error with a user message.
 func read(d *tiebackv1.Delivery, raw []byte) (*tiebackv1.Event, error) {
-	var request struct {
-		ID          json.Number `json:"id"`
-		CompanyID   json.Number `json:"company_id"`
-		RequestName string      `json:"request_name"`
-		CreatedAt   any         `json:"created_at"`
-	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	if err := dec.Decode(&request); err != nil {
+	request, err := scan(raw)
+	if err != nil {
 		return nil, malformed(fmt.Errorf("parsing the ERP request: %w", err))
 	}
-	if id := request.ID.String(); id != "" && id != fmt.Sprint(d.ErpRequestId) {
-		return nil, malformed(fmt.Errorf("requested ERP request %d, got %.40s", d.ErpRequestId, id))
+	if request.id != "" && request.id != strconv.FormatInt(d.ErpRequestId, 10) {
+		return nil, malformed(fmt.Errorf("requested ERP request %d, got %.40s", d.ErpRequestId, request.id))
 	}
-	if id := request.CompanyID.String(); id != "" && id != fmt.Sprint(d.CompanyId) {
-		return nil, malformed(fmt.Errorf("ERP request %d is of company %.40s, not %d", d.ErpRequestId, id, d.CompanyId))
+	if request.company != "" && request.company != strconv.FormatInt(d.CompanyId, 10) {
+		return nil, malformed(fmt.Errorf("ERP request %d is of company %.40s, not %d", d.ErpRequestId, request.company, d.CompanyId))
 	}
-	row, ok := catalogue.Lookup(request.RequestName)
+	row, ok := catalogue.Lookup(request.name)
 	if !ok {
 		return nil, &fault.Error{
-			Class: fault.Permanent, Err: fmt.Errorf("unknown event type %q", fault.Name(request.RequestName)),
-			UserMessage: fmt.Sprintf("The ERP integration does not support the request %q, so nothing was done. Contact its administrator.", fault.Name(request.RequestName)),
+			Class: fault.Permanent, Err: fmt.Errorf("unknown event type %q", fault.Name(request.name)),
+			UserMessage: fmt.Sprintf("The ERP integration does not support the request %q, so nothing was done. Contact its administrator.", fault.Name(request.name)),
 		}
 	}
-	created, _ := request.CreatedAt.(string)
-	return &tiebackv1.Event{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: row.Name, RequestedAt: requestedAt(d, created), Payload: raw}, nil
+	return &tiebackv1.Event{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: row.Name, RequestedAt: requestedAt(d, request.created), Payload: raw}, nil
+}
+
+// header has the fields of an ERP request that the fetcher reads; "": missing or null.
+type header struct {
+	id, company, name, created string
+}
+
+// scan reads the header of an ERP request. It passes over the values of all other fields.
+func scan(raw []byte) (h header, err error) {
+	dec := procore.NewDecoder(raw)
+	if dec.PeekKind() != jsontext.KindBeginObject {
+		return h, cmp.Or(dec.SkipValue(), errors.New("it is not a JSON object"))
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return h, err
+	}
+	for dec.PeekKind() != jsontext.KindEndObject {
+		name, err := dec.ReadValue()
+		if err != nil {
+			return h, err
+		}
+		var field *string
+		switch procore.Unquote(name) {
+		case "id":
+			field = &h.id
+		case "company_id":
+			field = &h.company
+		case "request_name":
+			field = &h.name
+		case "created_at":
+			field = &h.created
+		}
+		v, err := dec.ReadValue()
+		switch {
+		case err != nil:
+			return h, err
+		case field == nil:
+		case v.Kind() == jsontext.KindNull:
+			*field = ""
+		case v.Kind() == jsontext.KindString || field != &h.name && v.Kind() == jsontext.KindNumber:
+			*field = procore.Unquote(v)
+		case field != &h.created:
+			return h, fmt.Errorf("%s is %.40s", dec.StackPointer(), v)
+		}
+	}
+	return h, nil
 }
 
 // requestedAt returns the time at which Procore created the request. The requests of a record are ordered by it, so it must be the

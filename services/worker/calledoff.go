@@ -42,7 +42,7 @@ const (
 // whether the request was called off. An event that is processed promptly makes no such call. Neither does
 // one whose booking exists already, because a redelivered event looks its booking up first.
 func (s *Service) beforeWrite(m bus.Message, t *Task) func(context.Context) error {
-	details := procore.RequestDetails(t.Event.Payload)
+	details := t.Payload.Details
 	if len(details) == 0 {
 		return nil
 	}

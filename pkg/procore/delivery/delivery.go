@@ -95,11 +95,13 @@ func Parse(body []byte) (*tiebackv1.Delivery, error) {
 	return d, nil
 }
 
-// isERPRequest takes "ERP Requests", "erp_requests" and their singulars.
+// isERPRequest reports whether a resource is "ERP Requests", "erp_requests" or one of their singulars.
 func isERPRequest(resource string) bool {
-	r := strings.ToLower(strings.NewReplacer(" ", "", "_", "", "-", "").Replace(resource))
-	return r == "erprequests" || r == "erprequest"
+	r := separators.Replace(resource)
+	return strings.EqualFold(r, "erprequests") || strings.EqualFold(r, "erprequest")
 }
+
+var separators = strings.NewReplacer(" ", "", "_", "", "-", "")
 
 // occurred is when Procore created the event: the delivery's timestamp, which has microseconds. Where
 // it has none, or no timestamp can be read, it is the time of the ULID, in milliseconds; false: neither.

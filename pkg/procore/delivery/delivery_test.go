@@ -127,3 +127,12 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkParse(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Parse([]byte(v4)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -85,12 +85,14 @@ func (a Answer) Links(itemType string, known map[string]int64) []*tiebackv1.Link
 // Term returns Procore's term for a term of the ERP: the same word except for case, spaces and hyphens, or the
 // word that the map synonyms has for it. It returns "" if Procore has no such term; the field is then left out.
 func Term(erp string, terms []string, synonyms map[string]string) string {
-	w := strings.NewReplacer(" ", "_", "-", "_").Replace(strings.ToLower(strings.TrimSpace(erp)))
+	w := underscores.Replace(strings.ToLower(strings.TrimSpace(erp)))
 	if slices.Contains(terms, w) {
 		return w
 	}
 	return synonyms[w]
 }
+
+var underscores = strings.NewReplacer(" ", "_", "-", "_")
 
 // Fields makes an object of name, value pairs. It leaves out empty strings and zero ids, so that a value that
 // the ERP lacks does not delete Procore's value.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
-	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
 )
@@ -51,7 +50,7 @@ func (r *Report) CloseOuts(t *worker.Task) []*tiebackv1.CloseOut {
 		return cmp.Or(cmp.Compare(a.ItemType, b.ItemType), cmp.Compare(a.ItemId, b.ItemId))
 	})
 	done := &tiebackv1.CloseOut{Status: tiebackv1.Status_STATUS_SUCCESS, Links: links, Assignments: r.Assignments}
-	details := procore.RequestDetails(t.Payload.Raw)
+	details := t.Payload.Details
 	if len(details) == 0 {
 		details = []int64{0}
 	}
