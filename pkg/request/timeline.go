@@ -11,13 +11,7 @@ package request
 
 import (
 	"cmp"
-	"context"
-	"errors"
-	"fmt"
-	"maps"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -27,12 +21,6 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-)
-
-// The stages that are not named after a category.
-const (
-	Fetcher        = "fetcher"
-	StatusReporter = "status-reporter"
 )
 
 // Timeline is the history of one ERP request in the streams, without payloads. The zero value is empty.
@@ -89,124 +77,6 @@ func TimelineOf(request int64, messages []bus.Message, retention time.Duration) 
 
 func newTimeline(request int64, retention time.Duration) *Timeline {
 	return &Timeline{Request: request, Type: catalogue.Unknown, retention: retention}
-}
-
-// Messages returns all messages of a request, ordered by stream and sequence. It reads the streams concurrently, so that it
-// waits only for one timeout if the broker does not answer. unread has, by kind, the errors of the streams that could not be
-// read; the messages of the other streams are returned nevertheless.
-func Messages(ctx context.Context, b *bus.Bus, company, request int64) (all []bus.Message, unread map[bus.Kind]error) {
-	found, errs := make([][]bus.Message, len(bus.Kinds)), make([]error, len(bus.Kinds))
-	var reads sync.WaitGroup
-	for i, k := range bus.Kinds {
-		reads.Go(func() {
-			errs[i] = b.Scan(ctx, bus.Scan{Kind: k, Subjects: subjectsOf(k, company, request)}, func(m bus.Message) error {
-				found[i] = append(found[i], m)
-				return nil
-			})
-		})
-	}
-	reads.Wait()
-	unread = map[bus.Kind]error{}
-	for i, err := range errs {
-		if err != nil {
-			unread[bus.Kinds[i]] = err
-		}
-	}
-	return slices.Concat(found...), unread
-}
-
-func subjectsOf(k bus.Kind, company, request int64) []string {
-	first := fmt.Sprintf("tb.%s.*.*.%d.%d", k, company, request)
-	return []string{first, first + ".*"}
-}
-
-// perScan is the largest number of requests that one scan reads. Each takes two of the scan's filters.
-const perScan = 50
-
-// Read returns the timelines of a company's requests, by request. The timeline of a request without messages is empty.
-func Read(ctx context.Context, b *bus.Bus, company int64, requests ...int64) (map[int64]*Timeline, error) {
-	r, err := newReader(ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	for some := range slices.Chunk(requests, perScan) {
-		for _, k := range readOrder {
-			q := bus.Scan{Kind: k}
-			for _, request := range some {
-				r.timeline(request)
-				q.Subjects = append(q.Subjects, subjectsOf(k, company, request)...)
-			}
-			if err := r.scan(ctx, q); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return r.finish(), nil
-}
-
-// ReadSince returns the timelines of a company's requests, by request, from the messages that were stored at or after
-// since, with one scan per stream. If a request was reported as dead-lettered and its dead letter was not read (it may be older
-// than since), ReadSince reads all messages of that request.
-func ReadSince(ctx context.Context, b *bus.Bus, company int64, since time.Time) (map[int64]*Timeline, error) {
-	r, err := newReader(ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	for _, k := range readOrder {
-		if err := r.scan(ctx, bus.Scan{Kind: k, Subjects: []string{fmt.Sprintf("tb.%s.*.*.%d.>", k, company)}, Since: since}); err != nil {
-			return nil, err
-		}
-	}
-	all := r.finish()
-	var lost []int64
-	for request, t := range all {
-		if t.lostDeadLetter(time.Now()) {
-			lost = append(lost, request)
-		}
-	}
-	complete, err := Read(ctx, b, company, lost...)
-	maps.Copy(all, complete)
-	return all, err
-}
-
-// readOrder begins with the kinds that a request reaches last. A request that advances during the read may appear at a stage
-// that it has left; but a run that began before the read is never missed. Outcomes are also read before events, so the payload
-// of an event that has an outcome is not parsed.
-var readOrder = []bus.Kind{bus.Closed, bus.Resolution, bus.Dead, bus.Outcome, bus.Event, bus.Delivery}
-
-// reader collects timelines while the streams are read.
-type reader struct {
-	bus       *bus.Bus
-	retention time.Duration
-	timelines map[int64]*Timeline
-}
-
-func newReader(ctx context.Context, b *bus.Bus) (*reader, error) {
-	retention, err := b.Retention(ctx, bus.Event)
-	return &reader{bus: b, retention: retention, timelines: map[int64]*Timeline{}}, err
-}
-
-func (r *reader) timeline(request int64) *Timeline {
-	if r.timelines[request] == nil {
-		r.timelines[request] = newTimeline(request, r.retention)
-	}
-	return r.timelines[request]
-}
-
-func (r *reader) scan(ctx context.Context, q bus.Scan) error {
-	return r.bus.Scan(ctx, q, func(m bus.Message) error {
-		if m.Subject != (bus.Subject{}) {
-			r.timeline(m.Subject.Request).add(m)
-		}
-		return nil
-	})
-}
-
-func (r *reader) finish() map[int64]*Timeline {
-	for _, t := range r.timelines {
-		t.finish()
-	}
-	return r.timelines
 }
 
 // add adds a message. It ignores a message on a subject that no service writes.
@@ -376,77 +246,6 @@ func (t *Timeline) Empty() bool {
 	return len(t.Runs) == 0 && len(t.Reports) == 0 && len(t.DeadLetters) == 0
 }
 
-// Stage is a stage that has not finished a message of a request.
-type Stage struct {
-	Name      string // also of its consumer; "": the request is at no stage
-	Kind      bus.Kind
-	Run       string // of the message's subject
-	Position         // of the message
-	userWaits bool
-}
-
-// Stage returns the current stage of the request. If several runs are at a stage, Stage returns the stage whose
-// message was stored last.
-func (t *Timeline) Stage() Stage {
-	var last Stage
-	for _, r := range t.Runs {
-		if s := t.stageOf(r); s.Name != "" && !t.gaveUp(r, s.Name) && (last.Name == "" || s.At.After(last.At)) {
-			last = s
-		}
-	}
-	return last
-}
-
-func (t *Timeline) stageOf(r *Run) Stage {
-	late := bus.Subject{Run: r.Name}.Late().Run
-	row, _ := catalogue.Lookup(r.Type)
-	switch {
-	case r.Late.exists() && !t.reported(late, r.Type):
-		return Stage{StatusReporter, bus.Outcome, late, r.Late, true}
-	case r.Late.exists() || t.reported(r.Name, r.Type):
-		return Stage{}
-	case r.Type == catalogue.Unknown && t.reportedAnyType(r.Name):
-		return Stage{} // it had an event, which the stream no longer has
-	case r.Outcome.exists() && !t.refusedBeforeFetch(r):
-		return Stage{StatusReporter, bus.Outcome, r.Name, r.Outcome, true}
-	case r.Event.exists():
-		return Stage{cmp.Or(string(row.Category), "worker"), bus.Event, r.Name, r.Event, r.userWaits}
-	case r.Delivery.exists():
-		return Stage{Fetcher, bus.Delivery, r.Name, r.Delivery, true}
-	}
-	return Stage{}
-}
-
-// refusedBeforeFetch reports whether the status-reporter dead-lettered the outcome of a run that has a delivery but no event.
-// Such an outcome may not be the fetcher's, so the delivery stays at the fetcher until the fetcher publishes its event or
-// dead-letters it.
-func (t *Timeline) refusedBeforeFetch(r *Run) bool {
-	return r.Delivery.exists() && !r.Event.exists() && t.gaveUp(r, StatusReporter)
-}
-
-// gaveUp reports whether a stage dead-lettered the message of a run.
-func (t *Timeline) gaveUp(r *Run, stage string) bool {
-	return slices.ContainsFunc(t.DeadLetters, func(d DeadLetter) bool { return d.Stage == stage && d.belongsTo(r) })
-}
-
-// belongsTo reports whether the message in the dead letter is one of the run's.
-func (d DeadLetter) belongsTo(r *Run) bool { return baseRun(d.Run) == r.Name && d.eventType == r.Type }
-
-// InProgress reports whether the request is at a stage.
-func (t *Timeline) InProgress() bool { return t.Stage().Name != "" }
-
-// Ended reports whether the request was closed or dead-lettered, and is at no stage. A request without messages has not ended,
-// because a lagging replica may not have its messages yet.
-func (t *Timeline) Ended() bool {
-	return (len(t.Reports) > 0 || len(t.DeadLetters) > 0) && !t.InProgress()
-}
-
-// Skipped reports whether the request ended without being processed; see Report.SkipReason.
-func (t *Timeline) Skipped() bool {
-	last := t.Last()
-	return last != nil && last.SkipReason != "" && !t.InProgress()
-}
-
 // Closes reports whether the end of one of the request details was reported to Procore.
 func (t *Timeline) Closes(details ...int64) bool {
 	for _, r := range t.Reports {
@@ -475,40 +274,4 @@ func (t *Timeline) OpenDeadLetter() *DeadLetter {
 		}
 	}
 	return nil
-}
-
-// Companies returns the companies that have a request with this id, sorted. It looks in each known company for a delivery of the
-// request. Only if it finds none, it scans all streams, because the delivery may have expired.
-func Companies(ctx context.Context, b *bus.Bus, request int64, known []int64) ([]int64, error) {
-	var found []int64
-	for _, c := range known {
-		arrived, err := b.Has(ctx, bus.For(bus.Delivery, "", c, request))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", bus.Delivery.Stream(), err)
-		}
-		if arrived {
-			found = append(found, c)
-		}
-	}
-	var errs []error
-	if found == nil {
-		for _, k := range bus.Kinds {
-			first := fmt.Sprintf("tb.%s.*.*.*.%d", k, request)
-			errs = append(errs, b.Scan(ctx, bus.Scan{Kind: k, Subjects: []string{first, first + ".*"}}, func(m bus.Message) error {
-				if m.Subject != (bus.Subject{}) {
-					found = append(found, m.Subject.Company)
-				}
-				return nil
-			}))
-		}
-	}
-	slices.Sort(found)
-	return slices.Compact(found), errors.Join(errs...)
-}
-
-// kindOf returns the kind of a stream's messages: the rest of the stream's name after TIEBACK_, in lower case. It returns "" for a
-// name without TIEBACK_.
-func kindOf(stream string) bus.Kind {
-	_, kind, _ := strings.Cut(strings.ToLower(stream), "tieback_")
-	return bus.Kind(kind)
 }
