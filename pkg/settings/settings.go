@@ -40,6 +40,7 @@ type Settings struct {
 	ConsoleAddr     string        // TIEBACK_CONSOLE_ADDR: of the console's pages and API; "off": no console
 	ConsoleAccess   string        // TIEBACK_CONSOLE_ACCESS: the file that says who may use the console; "": a user with a one-time link, on loopback only
 	ConsoleNotify   string        // TIEBACK_CONSOLE_NOTIFY: the file of those whom the console notifies; "": nobody
+	ConsoleKeep     time.Duration // TIEBACK_CONSOLE_KEEP: how long the console's index keeps a request after its last message
 	Routes          string        // TIEBACK_PROCORE_ROUTES: path overrides; "": none
 	LogLevel        zapcore.Level // TIEBACK_LOG_LEVEL
 	Deadline        time.Duration // TIEBACK_DEADLINE: time until an unfinished event is closed as failed
@@ -88,6 +89,7 @@ func Load(getenv func(string) string) (Settings, error) {
 		return d
 	}
 	s.Deadline, s.SyncDeadline, s.SweepEvery = duration("TIEBACK_DEADLINE", "15m"), duration("TIEBACK_SYNC_DEADLINE", "2h"), duration("TIEBACK_SWEEP_EVERY", "5m")
+	s.ConsoleKeep = duration("TIEBACK_CONSOLE_KEEP", "8784h")
 	if s.Traces != "" {
 		errs = append(errs, web("TIEBACK_TRACES", s.Traces))
 	}

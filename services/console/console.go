@@ -68,7 +68,7 @@ func Run(ctx context.Context, a *tenant.App, o Options) error {
 	}
 	x, err := OpenIndex(ctx, a, IndexPath(a.Settings.Data))
 	if err != nil {
-		return err
+		return stopped(ctx, err)
 	}
 	defer func() {
 		if err := x.Close(); err != nil {
@@ -140,7 +140,7 @@ func IndexPath(data string) string { return filepath.Join(data, "console", "inde
 // OpenIndex opens the index in a file, with the rules of the app's companies. While it waits for another process that has the file
 // open, the app is not ready.
 func OpenIndex(ctx context.Context, a *tenant.App, path string) (*index.Index, error) {
-	return index.Open(ctx, path, index.Options{Log: a.Log, Waiting: a.SetWaiting, Rules: func(company int64) request.Rules {
+	return index.Open(ctx, path, index.Options{Keep: a.Settings.ConsoleKeep, Log: a.Log, Waiting: a.SetWaiting, Rules: func(company int64) request.Rules {
 		return request.Rules{Deadlines: request.Deadlines{Interactive: a.Settings.Deadline, Sync: a.Settings.SyncDeadline}, Company: a.Companies[company]}
 	}})
 }

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -17,7 +18,7 @@ import (
 const (
 	// followEvery is the interval in which Run looks for new messages.
 	followEvery = time.Second
-	// purgeEvery is the interval in which Run deletes what is older than Options.Keep.
+	// purgeEvery is how long after the last step Run begins to look for what is older than Options.Keep again.
 	purgeEvery = time.Hour
 	// A transaction has at most batchMessages messages and about batchBytes bytes.
 	batchMessages = 40_000
@@ -27,14 +28,18 @@ const (
 )
 
 // Run follows the streams until ctx ends, and returns its error. It reads new messages once a second with direct gets, has no
-// consumer, and writes nothing to the broker. After an error it tries again; see Status. One Run at a time may be active.
+// consumer, and writes nothing to the broker. Between, it deletes in small steps what is older than Options.Keep. After an error it tries again; see Status. One Run at a time may be active.
 func (x *Index) Run(ctx context.Context, b *bus.Bus) error {
-	var purged time.Time
+	var purge struct { // the requests up to the id after were looked at; the next step is due at next
+		next  time.Time
+		after int64
+	}
 	for {
 		err := x.Update(ctx, b)
-		if err == nil && time.Since(purged) > purgeEvery {
-			if err = x.Purge(ctx, time.Now().Add(-x.o.Keep)); err == nil {
-				purged = time.Now()
+		if now := time.Now(); err == nil && !now.Before(purge.next) {
+			var more bool
+			if purge.after, more, err = x.purgeSome(ctx, now.Add(-x.o.Keep), purge.after); err == nil && !more {
+				purge.after, purge.next = 0, now.Add(purgeEvery)
 			}
 		}
 		if ctx.Err() != nil {
@@ -45,9 +50,8 @@ func (x *Index) Run(ctx context.Context, b *bus.Bus) error {
 		}
 		x.setStatus(func(s *Status) { s.Err = err })
 		if x.damaged.Load() {
-			x.o.Log.Warn("the file of the index is corrupt, and is built again", zap.String("file", x.path), zap.Error(err))
 			x.mu.Lock()
-			err := x.replace()
+			err := x.replace(ctx, cmp.Or(err, errDamaged))
 			x.mu.Unlock()
 			if err != nil {
 				return fmt.Errorf("index %s: %w", x.path, err)
@@ -57,10 +61,12 @@ func (x *Index) Run(ctx context.Context, b *bus.Bus) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(followEvery):
+		case <-time.After(x.every):
 		}
 	}
 }
+
+var errDamaged = errors.New("a search found it corrupt")
 
 // Update reads once what is new in the streams. Use it in place of Run, not beside it.
 func (x *Index) Update(ctx context.Context, b *bus.Bus) error {
@@ -266,7 +272,7 @@ func mergeStreams(ctx context.Context, streams []*stream, batches chan<- batch) 
 		m := first.head[0]
 		first.head, first.next = first.head[1:], m.sequence+1
 		first.at = m.at
-		all, size = append(all, m), size+len(m.data)+len(m.content.words)
+		all, size = append(all, m), size+m.size()
 		if len(all) == batchMessages || size > batchBytes {
 			if err := send(); err != nil {
 				return err

@@ -25,8 +25,16 @@ type message struct {
 	typ, run string // of the subject
 	at       time.Time
 	sequence uint64
-	data     []byte  // see strip
-	content  content // of an event
+	data     []byte   // see strip
+	content  *content // of an event; nil: it has none
+}
+
+// size is about how many bytes a message takes.
+func (m message) size() int {
+	if m.content == nil {
+		return len(m.data)
+	}
+	return len(m.data) + len(m.content.texts)
 }
 
 // broken is the data of a message that does not parse. It does not parse either.
@@ -48,7 +56,8 @@ func strip(m bus.Message) message {
 		p.UserId = 0
 	case *tiebackv1.Event:
 		details := procore.RequestDetails(p.Payload)
-		k.content = contentOf(p.Type, p.Payload, details)
+		c := contentOf(p.Type, p.Payload, details)
+		k.content = &c
 		p.Payload = detailsOnly(details)
 	case *tiebackv1.Outcome:
 		for _, c := range p.CloseOuts {
@@ -88,20 +97,24 @@ func detailsOnly(details []int64) []byte {
 // encode returns messages as a row has them: of each its kind as an index of bus.Kinds, sequence, Unix time in ns, type, run
 // and data; numbers as varints, texts after their length.
 func encode(all []message) []byte {
-	var b []byte
-	text := func(s []byte) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
+	size := 0
+	for _, m := range all {
+		size += 32 + len(m.typ) + len(m.run) + len(m.data)
+	}
+	b := make([]byte, 0, size)
+	text := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
 	for _, m := range all {
 		b = append(b, byte(slices.Index(bus.Kinds, m.kind)))
 		b = binary.AppendUvarint(b, m.sequence)
 		b = binary.AppendVarint(b, m.at.UnixNano())
-		text([]byte(m.typ))
-		text([]byte(m.run))
-		text(m.data)
+		text(m.typ)
+		text(m.run)
+		text(string(m.data))
 	}
 	return b
 }
 
-var errHistory = errors.New("the history of a request does not decode: delete the index, and it is built again")
+var errHistory = errors.New("the history of a request in the index does not decode")
 
 // decode is the reverse of encode.
 func decode(history []byte, company, request int64) ([]message, error) {

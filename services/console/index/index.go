@@ -2,6 +2,7 @@
 // pipeline's streams and can be built again from them at any time: delete the file. It keeps a request for a year, which is
 // longer than the streams keep its messages.
 //
+//	Open     opens the file, or brings it to the present version
 //	Run      follows the streams; the only writer
 //	Search   pages of requests, the newest first or the failed first, by words and filters
 //	Find     the requests that a person may mean by an id, a number or a name
@@ -29,9 +30,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -39,37 +38,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/tieback/tieback/pkg/request"
 )
-
-// version is that of the schema and of the words. A file with another version is deleted and built again.
-const version = 2
-
-const schema = `
-CREATE TABLE requests (
-	id       INTEGER PRIMARY KEY, -- when its first message was stored, in units of 10 µs of Unix time; see newID
-	company  INTEGER NOT NULL,
-	request  INTEGER NOT NULL,
-	state    INTEGER NOT NULL, -- index of States; -1: none, it is not shown
-	recheck  INTEGER NOT NULL, -- Unix time in ms at which the state may change without a message; 0: none
-	record   TEXT NOT NULL,    -- what the request is about: vendor "Acme"
-	amount   TEXT NOT NULL,    -- decimal; '': none
-	words    TEXT NOT NULL,    -- of its payload; see tokens
-	history  BLOB NOT NULL     -- its messages; see history.go
-);
-CREATE UNIQUE INDEX requests_request ON requests (request, company);
-CREATE INDEX requests_recheck ON requests (recheck) WHERE recheck > 0;
-CREATE TABLE facets (n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE counts (company INTEGER, state INTEGER, n INTEGER NOT NULL, PRIMARY KEY (company, state)) WITHOUT ROWID;
-CREATE TABLE minutes (minute INTEGER, company INTEGER, received INTEGER NOT NULL, closed INTEGER NOT NULL, failed INTEGER NOT NULL,
-	PRIMARY KEY (minute, company)) WITHOUT ROWID;
-CREATE TABLE streams (kind TEXT PRIMARY KEY, created INTEGER NOT NULL, next INTEGER NOT NULL, at INTEGER NOT NULL, kept INTEGER NOT NULL) WITHOUT ROWID;
-CREATE VIRTUAL TABLE search USING fts5(document, content='', contentless_delete=1, detail=none, tokenize='ascii');
-CREATE VIRTUAL TABLE terms USING fts5vocab(search, instance);
-`
 
 // DefaultKeep is Options.Keep where that is 0.
 const DefaultKeep = 366 * 24 * time.Hour
@@ -97,16 +68,19 @@ type Index struct {
 	writer     writer
 	kept       atomic.Int64  // how long the streams keep messages, as time.Duration
 	searchTime time.Duration // see Search; a test sets it
+	every      time.Duration // the interval of Run; a test sets it
 	damaged    atomic.Bool   // a query found the file corrupt: Run replaces it
 
 	statusMu sync.Mutex
 	status   Status
 }
 
-// Open opens the index at path and creates it if there is none. A file that is corrupt or has another version is replaced by
-// an empty index, which Run fills. Close it after Run has returned.
+// Open opens the index at path and creates it if there is none. A file of an older version is brought to the present one, with all
+// that it has. A file that is corrupt or has a newer version is moved aside and replaced by an empty index, which Run fills from
+// what the streams have. Close the index after Run has returned.
 //
-// Only one process can have the file open. While another one has it, Open waits until ctx ends.
+// Only one process can have the file open. While another one has it, Open waits until ctx ends. If an interrupted Open had to index
+// words again, the next one continues.
 func Open(ctx context.Context, path string, o Options) (*Index, error) {
 	if o.Keep == 0 {
 		o.Keep = DefaultKeep
@@ -124,102 +98,22 @@ func Open(ctx context.Context, path string, o Options) (*Index, error) {
 	if err != nil {
 		return nil, fmt.Errorf("index: %w", err)
 	}
-	x := &Index{path: path, o: o, searchTime: searchTime}
+	x := &Index{path: path, o: o, searchTime: searchTime, every: followEvery}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("index: %w", err)
 	}
 	if x.lock, err = lock(ctx, path+".lock", o); err != nil {
 		return nil, fmt.Errorf("index %s: %w", path, err)
 	}
-	err = x.open()
+	err = x.open(ctx)
 	if replace := (*unusable)(nil); errors.As(err, &replace) || corrupt(err) {
-		x.o.Log.Warn("the index is built again", zap.String("file", path), zap.Error(err))
-		err = x.replace()
+		err = x.replace(ctx, err)
 	}
 	if err != nil {
 		_ = x.lock.Close() // err is the cause
 		return nil, fmt.Errorf("index %s: %w", path, err)
 	}
 	return x, nil
-}
-
-// unusable is the error for a file of another version.
-type unusable struct{ version int }
-
-func (u *unusable) Error() string {
-	return fmt.Sprintf("it has version %d, and this program writes version %d", u.version, version)
-}
-
-// open opens the file and creates the tables of an empty one.
-func (x *Index) open() (err error) {
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, x.close())
-		}
-	}()
-	f, err := os.OpenFile(x.path, os.O_CREATE|os.O_RDWR, 0o600) // SQLite creates its further files with the same permissions
-	if err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if x.write, err = openDB(x.path, 1); err != nil {
-		return err
-	}
-	if x.read, err = openDB(x.path, 4); err != nil {
-		return err
-	}
-	var is, tables int
-	if err := x.write.QueryRow("SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version").Scan(&is, &tables); err != nil {
-		return err
-	}
-	switch {
-	case tables == 0:
-		if _, err := x.write.Exec(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT;", schema, version)); err != nil {
-			return err
-		}
-	case is != version:
-		return &unusable{is}
-	}
-	x.writer = writer{}
-	if err := x.writer.load(context.Background(), x.write); err != nil {
-		return err
-	}
-	var kept int64
-	if err := x.write.QueryRow("SELECT coalesce(max(kept), 0) FROM streams").Scan(&kept); err != nil {
-		return err
-	}
-	x.kept.Store(kept)
-	return nil
-}
-
-func openDB(path string, conns int) (*sql.DB, error) {
-	q := url.Values{"_pragma": {
-		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(NORMAL)", "temp_store(MEMORY)", // a container may have no folder for temporary files
-		"cache_size(-32768)", "wal_autocheckpoint(8000)",
-	}}
-	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String())
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(conns)
-	db.SetMaxIdleConns(conns)
-	return db, nil
-}
-
-// replace deletes the file and opens an empty one. The caller holds mu and writing, or has not shared x yet.
-func (x *Index) replace() error {
-	if err := x.close(); err != nil {
-		x.o.Log.Warn("closing the index", zap.Error(err))
-	}
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.Remove(x.path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	x.damaged.Store(false)
-	return x.open()
 }
 
 func (x *Index) close() (err error) {
@@ -284,12 +178,6 @@ func (x *Index) transaction(ctx context.Context, f func(tx *sql.Tx) error) error
 		err = errors.Join(err, again)
 	}
 	return fmt.Errorf("index: %w", err)
-}
-
-// corrupt reports whether SQLite can't read its file because of the content.
-func corrupt(err error) bool {
-	var lite *sqlite.Error
-	return errors.As(err, &lite) && (lite.Code()&0xff == sqlite3.SQLITE_CORRUPT || lite.Code()&0xff == sqlite3.SQLITE_NOTADB)
 }
 
 // unit is the unit of a row's id.

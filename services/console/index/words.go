@@ -1,12 +1,15 @@
 package index
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
@@ -22,7 +25,7 @@ import (
 type content struct {
 	record string // what the request is about, such as: vendor "Acme"
 	amount string // decimal
-	words  string
+	texts  string // names, codes, numbers and amounts of its records, a line for each; document derives words from them
 }
 
 // maxRecords is how many records of an event can be found. The others are not in the index; an export of cost codes may have
@@ -36,27 +39,34 @@ func contentOf(eventType string, raw []byte, details []int64) content {
 		return content{}
 	}
 	var c content
-	var w words
+	var texts strings.Builder
+	seen := map[string]bool{"": true}
+	add := func(text string) {
+		if text = clip(text); !seen[text] {
+			seen[text] = true
+			texts.WriteString(strings.ReplaceAll(text, "\n", " "))
+			texts.WriteByte('\n')
+		}
+	}
 	for _, id := range details[:min(len(details), maxRecords)] {
-		w.add(fmt.Sprint(id))
+		add(strconv.FormatInt(id, 10))
 	}
 	records := recordsOf(eventType, q)
 	for i, r := range records[:min(len(records), maxRecords)] {
 		if i == 0 {
 			c.record, c.amount = connector.Describe(r), r.Amount
 		}
-		w.add(connector.Noun(r.Entity))
-		for _, text := range []string{r.Name, r.Code, r.Number, r.OriginId, r.Amount, r.JobOriginId, r.VendorOriginId, r.ContractOriginId, r.ParentOriginId} {
-			w.add(text)
+		for _, text := range [...]string{connector.Noun(r.Entity), r.Name, r.Code, r.Number, r.OriginId, r.Amount, r.JobOriginId, r.VendorOriginId, r.ContractOriginId, r.ParentOriginId} {
+			add(text)
 		}
 		if r.ProcoreId > 0 {
-			w.add(fmt.Sprint(r.ProcoreId))
+			add(strconv.FormatInt(r.ProcoreId, 10))
 		}
 	}
 	if len(records) > 1 {
 		c.record += fmt.Sprintf(" and %d more", len(records)-1)
 	}
-	c.words = w.String()
+	c.texts = texts.String()
 	return c
 }
 
@@ -115,7 +125,12 @@ func recordOf(e tiebackv1.Entity, o payload.Object) *tiebackv1.Record {
 	return &tiebackv1.Record{Entity: e, ProcoreId: o.ID("id"), Name: cmp.Or(o.Text("name"), o.Text("company"), o.Text("title")), Number: o.Text("number"), Code: o.Text("origin_code"), OriginId: o.Text("origin_id")}
 }
 
-// maxTokens is how many words of one text are indexed, and searched for.
+// maxText is how many bytes of one text are indexed, and how many of a search are read.
+const maxText = 1000
+
+func clip(text string) string { return text[:min(len(text), maxText)] }
+
+// maxTokens is how many words of a search count.
 const maxTokens = 64
 
 // maxToken is how many characters of a word count.
@@ -126,36 +141,52 @@ var (
 	fold      = cases.Fold()
 )
 
-// tokens returns the words of a text: letters, or digits, without case, accents and leading zeros. "SC-0042 Zürich" is sc, 42,
-// zurich. Of a decimal fraction both forms are returned, 50 and 5 of .50, or only the shorter one for a search; .00 is none.
-func tokens(text string, search bool) (all []string) {
+// tokens returns the words of a search; see eachToken.
+func tokens(text string) (all []string) {
+	eachToken(text, true, func(word []byte, _ class) {
+		if len(all) < maxTokens {
+			all = append(all, string(word))
+		}
+	})
+	return all
+}
+
+// eachToken calls each with the words of a text: letters, or digits, without case, accents and leading zeros. "SC-0042 Zürich" is
+// sc, 42, zurich. Of a decimal fraction both forms are words, 50 and 5 of .50, or only the shorter one for a search; .00 is none.
+// each must not keep the word.
+func eachToken(text string, search bool, each func(word []byte, of class)) {
 	if strings.Contains(text, ",") {
 		text = thousands.ReplaceAllStringFunc(text, func(n string) string { return strings.ReplaceAll(n, ",", "") })
 	}
-	text = fold.String(norm.NFKD.String(strings.ToValidUTF8(text, " ")))
-	var word []rune
+	if !ascii(text) {
+		text = fold.String(norm.NFKD.String(strings.ToValidUTF8(text, " ")))
+	}
+	var buffer [maxToken * utf8.UTFMax]byte
+	word, n := buffer[:0], 0                        // of n characters
 	class, fraction, after := other, false, rune(0) // after: the rune before the word
 	end := func() {
-		w := string(word[:min(len(word), maxToken)])
 		switch {
-		case len(word) == 0:
+		case n == 0:
 		case class == digits && fraction:
-			short := strings.TrimRight(w, "0")
-			if short != "" {
-				all = append(all, trimZeros(short))
+			short := bytes.TrimRight(word, "0")
+			if len(short) > 0 {
+				each(trimZeros(short), class)
 			}
-			if !search && short != w {
-				all = append(all, trimZeros(w))
+			if !search && len(short) < len(word) {
+				each(trimZeros(word), class)
 			}
 		case class == digits:
-			all = append(all, trimZeros(w))
+			each(trimZeros(word), class)
 		default:
-			all = append(all, w)
+			each(word, class)
 		}
-		word = word[:0]
+		word, n = buffer[:0], 0
 	}
 	was := other // the class of the rune before after
 	for _, r := range text {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
 		c := classOf(r)
 		if c == mark {
 			continue
@@ -167,14 +198,23 @@ func tokens(text string, search bool) (all []string) {
 			}
 			was, class = class, c
 		}
-		if c == other {
+		switch {
+		case c == other:
 			after = r
-			continue
+		case n < maxToken:
+			word, n = utf8.AppendRune(word, r), n+1
 		}
-		word = append(word, r)
 	}
 	end()
-	return all[:min(len(all), maxTokens)]
+}
+
+func ascii(text string) bool {
+	for i := range len(text) {
+		if text[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // class is what a character is to tokens.
@@ -191,6 +231,11 @@ func classOf(r rune) class {
 	switch {
 	case r >= '0' && r <= '9':
 		return digits
+	case r < utf8.RuneSelf:
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return letters
+		}
+		return other
 	case unicode.IsLetter(r), unicode.IsNumber(r):
 		return letters
 	case unicode.IsMark(r):
@@ -199,77 +244,80 @@ func classOf(r rune) class {
 	return other
 }
 
-func trimZeros(n string) string {
-	if n = strings.TrimLeft(n, "0"); n == "" {
-		return "0"
+func trimZeros(n []byte) []byte {
+	if short := bytes.TrimLeft(n, "0"); len(short) > 0 {
+		return short
 	}
-	return n
+	return n[:1]
 }
 
 // beginning marks the first two or three letters of a word, which find it. It is in a private use area.
 const beginning = "\U00100000"
 
-// words collects the terms of a document.
-type words struct {
-	all  []string
-	seen map[string]bool
+// document is the text of a request in the search table: its terms, each followed by a space. A term may be there twice.
+type document []byte
+
+func (d *document) term(t string) { *d = append(append(*d, t...), ' ') }
+
+// add adds the terms of texts: each number, each word of one or of four and more letters, and the first two and three letters of
+// each word.
+func (d *document) add(texts string) {
+	eachToken(texts, false, func(word []byte, of class) {
+		if of == letters {
+			if two := runes(word, 2); two > 0 {
+				*d = append(append(append(*d, beginning...), word[:two]...), ' ')
+				three := runes(word, 3)
+				if three == 0 {
+					return
+				}
+				*d = append(append(append(*d, beginning...), word[:three]...), ' ')
+				if three == len(word) {
+					return
+				}
+			}
+		}
+		*d = append(append(*d, word...), ' ')
+	})
 }
 
-func (w *words) term(t string) {
-	if w.seen == nil {
-		w.seen = map[string]bool{}
+// runes returns the length of the first n characters of a word; 0: it has fewer.
+func runes(word []byte, n int) (length int) {
+	for range n {
+		if length == len(word) {
+			return 0
+		}
+		_, size := utf8.DecodeRune(word[length:])
+		length += size
 	}
-	if !w.seen[t] {
-		w.seen[t] = true
-		w.all = append(w.all, t)
-	}
+	return length
 }
 
-// add adds the terms of a text: each number, each word of one or of four and more letters, and the first two and three
-// letters of each word.
-func (w *words) add(text string) {
-	for _, t := range tokens(text, false) {
-		n := []rune(t)
-		if classOf(n[0]) == digits || len(n) == 1 {
-			w.term(t)
-			continue
-		}
-		w.term(beginning + string(n[:2]))
-		if len(n) > 2 {
-			w.term(beginning + string(n[:3]))
-		}
-		if len(n) > 3 {
-			w.term(t)
-		}
-	}
-}
-
-func (w *words) String() string { return strings.Join(w.all, " ") }
+func (d *document) number(n int64) { *d = append(strconv.AppendInt(*d, n, 10), ' ') }
 
 // addTimeline adds the words of what happened to a request: its type, request details, records, reasons, and the persons who
 // resolved its dead letters.
-func (w *words) addTimeline(t *request.Timeline) {
-	w.add(fmt.Sprint(t.Request))
+func (d *document) addTimeline(t *request.Timeline) {
+	d.number(t.Request)
 	if t.Type != catalogue.Unknown {
-		w.add(strings.ReplaceAll(t.Type, "_", " "))
+		d.add(strings.ReplaceAll(t.Type, "_", " "))
 	}
 	for _, r := range t.Reports {
 		for _, c := range r.CloseOuts[:min(len(r.CloseOuts), maxRecords)] {
 			if c.RequestDetailId > 0 {
-				w.add(fmt.Sprint(c.RequestDetailId))
+				d.number(c.RequestDetailId)
 			}
-			w.add(c.Record)
+			d.add(clip(c.Record))
 			for _, m := range c.Messages {
-				w.add(m)
+				d.add(clip(m))
 			}
 		}
 	}
-	for _, d := range t.DeadLetters {
-		w.add(d.UserMessage)
-		w.add(d.Error)
-		for _, r := range d.Resolutions {
-			w.add(r.Who)
-			w.add(r.Reason)
+	for _, l := range t.DeadLetters {
+		d.add(clip(l.UserMessage))
+		d.add(clip(l.Error))
+		for _, r := range l.Resolutions {
+			d.add(clip(r.Who))
+			d.add(clip(r.Reason))
 		}
 	}
 }
