@@ -115,16 +115,23 @@ type sentHandler struct{}
 
 type sentKey struct{}
 
+// withSent returns a context whose call sets sent when its request may have reached the connector.
 func withSent(ctx context.Context) (context.Context, *atomic.Bool) {
 	sent := new(atomic.Bool)
 	return context.WithValue(ctx, sentKey{}, sent), sent
+}
+
+// sentOf returns the flag of a context of withSent, or nil.
+func sentOf(ctx context.Context) *atomic.Bool {
+	sent, _ := ctx.Value(sentKey{}).(*atomic.Bool)
+	return sent
 }
 
 func (sentHandler) HandleRPC(ctx context.Context, s stats.RPCStats) {
 	if _, ok := s.(*stats.OutPayload); !ok {
 		return
 	}
-	if sent, ok := ctx.Value(sentKey{}).(*atomic.Bool); ok {
+	if sent := sentOf(ctx); sent != nil {
 		sent.Store(true)
 	}
 }

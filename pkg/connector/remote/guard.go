@@ -36,18 +36,33 @@ func newGuard(tokens []string, certified bool) (*guard, error) {
 	return g, nil
 }
 
-// admit is the interceptor. The health service needs no authentication.
+// admit is the interceptor of calls.
 func (g *guard) admit(ctx context.Context, q any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if !strings.HasPrefix(info.FullMethod, "/"+tiebackv1.ConnectorService_ServiceDesc.ServiceName+"/") {
-		return next(ctx, q)
-	}
-	if g.certified && !hasCertificate(ctx) {
-		return nil, status.Error(codes.Unauthenticated, "a client certificate is required")
-	}
-	if len(g.tokens) > 0 && !g.knows(ctx) {
-		return nil, status.Error(codes.Unauthenticated, "the token is missing or wrong")
+	if err := g.check(ctx, info.FullMethod); err != nil {
+		return nil, err
 	}
 	return next(ctx, q)
+}
+
+// admitStream is the interceptor of streams.
+func (g *guard) admitStream(s any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if err := g.check(stream.Context(), info.FullMethod); err != nil {
+		return err
+	}
+	return next(s, stream)
+}
+
+// check refuses a caller that is not authenticated. The health service needs no authentication.
+func (g *guard) check(ctx context.Context, method string) error {
+	switch {
+	case !strings.HasPrefix(method, "/"+tiebackv1.ConnectorService_ServiceDesc.ServiceName+"/"):
+		return nil
+	case g.certified && !hasCertificate(ctx):
+		return status.Error(codes.Unauthenticated, "a client certificate is required")
+	case len(g.tokens) > 0 && !g.knows(ctx):
+		return status.Error(codes.Unauthenticated, "the token is missing or wrong")
+	}
+	return nil
 }
 
 // knows reports whether the call has one of the tokens. It compares with every token, in constant time.

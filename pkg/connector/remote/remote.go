@@ -67,7 +67,8 @@ func Open(_ context.Context, _ int64, all map[string]string) (connector.Driver, 
 	if err != nil {
 		return nil, err
 	}
-	return &client{settings: s, conn: conn, rpc: tiebackv1.NewConnectorServiceClient(conn)}, nil
+	rpc := tiebackv1.NewConnectorServiceClient(conn)
+	return &client{settings: s, conn: conn, rpc: rpc, streams: streams{rpc: rpc, age: streamAge, drain: s.timeout + drainMargin}}, nil
 }
 
 // Rehearses reports whether the connector that the settings name simulates faults; see package rehearsal. It waits
@@ -88,6 +89,20 @@ func Rehearses(ctx context.Context, company int64, all map[string]string) (bool,
 	return slices.Contains(header.Get(rehearsal.Header), "yes"), err
 }
 
+// OpenPutStream opens a stream of the connector that the settings name, for tests of the connector. The stream ends with ctx.
+func OpenPutStream(ctx context.Context, all map[string]string) (grpc.BidiStreamingClient[tiebackv1.PutStreamRequest, tiebackv1.PutStreamResponse], error) {
+	s, err := parse(all)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := s.dial()
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, func() { _ = conn.Close() })
+	return tiebackv1.NewConnectorServiceClient(conn).PutStream(ctx, grpc.WaitForReady(true))
+}
+
 // dial makes the connection, which is opened by its first call.
 func (s *settings) dial() (*grpc.ClientConn, error) {
 	opts := []grpc.DialOption{
@@ -100,7 +115,7 @@ func (s *settings) dial() (*grpc.ClientConn, error) {
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
 			MinConnectTimeout: 5 * time.Second,
 		}),
-		// A ping detects a dead connection. At most two pings per call: servers with gRPC's default policy
+		// A ping detects a dead connection. At most two pings per call or stream: servers with gRPC's default policy
 		// disconnect on the fourth.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: max(30*time.Second, s.timeout/2), Timeout: 10 * time.Second}),
 	}
@@ -135,8 +150,9 @@ func (bearer) String() string { return "[secret]" }
 
 type client struct {
 	*settings
-	conn *grpc.ClientConn
-	rpc  tiebackv1.ConnectorServiceClient
+	conn    *grpc.ClientConn
+	rpc     tiebackv1.ConnectorServiceClient
+	streams streams
 }
 
 // call makes one call within its deadline and classifies its error.
@@ -179,10 +195,17 @@ func bounded(ctx context.Context, method string, q, a any, cc *grpc.ClientConn, 
 }
 
 func (c *client) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
-	return call(ctx, c, q, false, c.rpc.Capabilities)
+	a, err := call(ctx, c, q, false, c.rpc.Capabilities)
+	if err == nil {
+		c.streams.offered.Store(a.PutStream)
+	}
+	return a, err
 }
 
 func (c *client) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+	if c.streams.take(q) {
+		return call(ctx, c, q, true, c.streams.put)
+	}
 	return call(ctx, c, q, true, c.rpc.Put)
 }
 
@@ -210,4 +233,9 @@ func (c *client) Remove(ctx context.Context, q *tiebackv1.RemoveRequest) (*tieba
 	return call(ctx, c, q, true, c.rpc.Remove)
 }
 
-func (c *client) Close() error { return c.conn.Close() }
+// Close ends the streams too.
+func (c *client) Close() error {
+	err := c.conn.Close()
+	c.streams.running.Wait()
+	return err
+}

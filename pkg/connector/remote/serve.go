@@ -19,6 +19,7 @@ import (
 
 	"github.com/tieback/tieback/pkg/connector/conformance/rehearsal"
 	"github.com/tieback/tieback/pkg/secretfile"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
 // defaultGrace is how long calls in flight may take to complete after Serve is stopped.
@@ -52,7 +53,7 @@ func Serve(ctx context.Context, c ServerConfig) error {
 		return errors.Join(err, c.Listener.Close())
 	}
 	s := grpc.NewServer(opts...)
-	Register(s, c.Resolve)
+	tiebackv1.RegisterConnectorServiceServer(s, newServer(c.Resolve, c.interceptors(), ctx.Done()))
 	up := health.NewServer()
 	grpc_health_v1.RegisterHealthServer(s, up)
 	stopped := make(chan struct{})
@@ -84,19 +85,23 @@ func stop(s *grpc.Server, grace time.Duration) {
 	}
 }
 
+// interceptors are those of a call that is admitted, and of a record of a stream.
+func (c ServerConfig) interceptors() []grpc.UnaryServerInterceptor {
+	if c.Rehearsal {
+		return []grpc.UnaryServerInterceptor{rehearsal.Interceptor, recovered(c.Log)}
+	}
+	return []grpc.UnaryServerInterceptor{recovered(c.Log)}
+}
+
 func (c ServerConfig) options() ([]grpc.ServerOption, error) {
 	guard, err := newGuard(c.Tokens, c.ClientCA != "")
 	if err != nil {
 		return nil, err
 	}
-	chain := []grpc.UnaryServerInterceptor{guard.admit}
-	if c.Rehearsal {
-		chain = append(chain, rehearsal.Interceptor)
-	}
-	chain = append(chain, recovered(c.Log))
 	opts := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(MaxMessage), grpc.MaxSendMsgSize(MaxMessage),
-		grpc.ChainUnaryInterceptor(chain...),
+		grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{guard.admit}, c.interceptors()...)...),
+		grpc.StreamInterceptor(guard.admitStream),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 	}

@@ -3,11 +3,13 @@ package remote
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
@@ -19,14 +21,29 @@ import (
 type Resolver func(ctx context.Context, companyID int64) (connector.Driver, error)
 
 // Register registers drivers as the contract's gRPC service, without what Serve adds. The caller closes the
-// drivers.
+// drivers. GracefulStop waits for open streams, which Tieback ends after a minute; Serve ends them at once.
 func Register(s *grpc.Server, resolve Resolver) {
-	tiebackv1.RegisterConnectorServiceServer(s, &server{resolve: resolve})
+	tiebackv1.RegisterConnectorServiceServer(s, newServer(resolve, nil, nil))
 }
 
 type server struct {
 	tiebackv1.UnimplementedConnectorServiceServer
-	resolve Resolver
+	resolve  Resolver
+	put      grpc.UnaryHandler // calls Put with the interceptors of a call, for a record of a stream
+	stopping <-chan struct{}   // nil: never closed
+}
+
+// newServer returns a server whose streams pass each record through interceptors, as gRPC does with a call, and end when
+// stopping is closed.
+func newServer(resolve Resolver, interceptors []grpc.UnaryServerInterceptor, stopping <-chan struct{}) *server {
+	s := &server{resolve: resolve, stopping: stopping}
+	s.put = func(ctx context.Context, q any) (any, error) { return s.Put(ctx, q.(*tiebackv1.PutRequest)) }
+	info := &grpc.UnaryServerInfo{Server: s, FullMethod: tiebackv1.ConnectorService_PutStream_FullMethodName}
+	for _, intercept := range slices.Backward(interceptors) {
+		next := s.put
+		s.put = func(ctx context.Context, q any) (any, error) { return intercept(ctx, q, info, next) }
+	}
+	return s
 }
 
 // serve calls a company's driver and turns its error into a status.
@@ -75,7 +92,12 @@ func problem(code codes.Code, message string, p *tiebackv1.Problem) error {
 func utf8(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 func (s *server) Capabilities(ctx context.Context, q *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
-	return serve(ctx, s, q, false, func(d connector.Driver) (*tiebackv1.CapabilitiesResponse, error) { return d.Capabilities(ctx, q) })
+	a, err := serve(ctx, s, q, false, func(d connector.Driver) (*tiebackv1.CapabilitiesResponse, error) { return d.Capabilities(ctx, q) })
+	if a != nil {
+		a = proto.CloneOf(a) // the driver may keep it
+		a.PutStream = true
+	}
+	return a, err
 }
 
 func (s *server) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {

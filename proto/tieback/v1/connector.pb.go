@@ -844,6 +844,7 @@ type CapabilitiesResponse struct {
 	Entities      []*EntityCapability    `protobuf:"bytes,3,rep,name=entities,proto3" json:"entities,omitempty"`
 	MaxConcurrent int32                  `protobuf:"varint,4,opt,name=max_concurrent,json=maxConcurrent,proto3" json:"max_concurrent,omitempty"` // the number of concurrent calls that the ERP supports, per worker process; 0: unlimited
 	Currency      string                 `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`                                 // ISO 4217: the company's own currency; "": not declared
+	PutStream     bool                   `protobuf:"varint,6,opt,name=put_stream,json=putStream,proto3" json:"put_stream,omitempty"`             // the connector offers PutStream
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -911,6 +912,13 @@ func (x *CapabilitiesResponse) GetCurrency() string {
 		return x.Currency
 	}
 	return ""
+}
+
+func (x *CapabilitiesResponse) GetPutStream() bool {
+	if x != nil {
+		return x.PutStream
+	}
+	return false
 }
 
 type EntityCapability struct {
@@ -1168,6 +1176,253 @@ func (x *PutResponse) GetBooking() *Booking {
 	return nil
 }
 
+// PutStreamRequest is a record, or the end of the wait for one.
+type PutStreamRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`  // of the record; above that of the stream's previous record
+	Put   *PutRequest            `protobuf:"bytes,2,opt,name=put,proto3" json:"put,omitempty"` // absent if cancel is set
+	// The time that the caller waits for the answer, from its arrival at the connector: the deadline of the record, as a
+	// stream has none. 0: no limit. When it is over, the record is answered with an error as a call of Put would be.
+	TimeoutMs     int64             `protobuf:"varint,3,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	Cancel        bool              `protobuf:"varint,4,opt,name=cancel,proto3" json:"cancel,omitempty"`                                                                              // the caller waits no longer for the answer to this id; an unknown id is ignored
+	Metadata      map[string]string `protobuf:"bytes,5,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // what the metadata of a call of Put would be, without the token; names are in lower case
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutStreamRequest) Reset() {
+	*x = PutStreamRequest{}
+	mi := &file_tieback_v1_connector_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutStreamRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutStreamRequest) ProtoMessage() {}
+
+func (x *PutStreamRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tieback_v1_connector_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutStreamRequest.ProtoReflect.Descriptor instead.
+func (*PutStreamRequest) Descriptor() ([]byte, []int) {
+	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PutStreamRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *PutStreamRequest) GetPut() *PutRequest {
+	if x != nil {
+		return x.Put
+	}
+	return nil
+}
+
+func (x *PutStreamRequest) GetTimeoutMs() int64 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+func (x *PutStreamRequest) GetCancel() bool {
+	if x != nil {
+		return x.Cancel
+	}
+	return false
+}
+
+func (x *PutStreamRequest) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+// PutStreamResponse is the answer to a record, or last_id.
+type PutStreamResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // of the record; 0 with last_id
+	// Types that are valid to be assigned to Result:
+	//
+	//	*PutStreamResponse_Put
+	//	*PutStreamResponse_Error
+	//	*PutStreamResponse_LastId
+	Result        isPutStreamResponse_Result `protobuf_oneof:"result"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutStreamResponse) Reset() {
+	*x = PutStreamResponse{}
+	mi := &file_tieback_v1_connector_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutStreamResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutStreamResponse) ProtoMessage() {}
+
+func (x *PutStreamResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tieback_v1_connector_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutStreamResponse.ProtoReflect.Descriptor instead.
+func (*PutStreamResponse) Descriptor() ([]byte, []int) {
+	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PutStreamResponse) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *PutStreamResponse) GetResult() isPutStreamResponse_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *PutStreamResponse) GetPut() *PutResponse {
+	if x != nil {
+		if x, ok := x.Result.(*PutStreamResponse_Put); ok {
+			return x.Put
+		}
+	}
+	return nil
+}
+
+func (x *PutStreamResponse) GetError() *PutError {
+	if x != nil {
+		if x, ok := x.Result.(*PutStreamResponse_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+func (x *PutStreamResponse) GetLastId() uint64 {
+	if x != nil {
+		if x, ok := x.Result.(*PutStreamResponse_LastId); ok {
+			return x.LastId
+		}
+	}
+	return 0
+}
+
+type isPutStreamResponse_Result interface {
+	isPutStreamResponse_Result()
+}
+
+type PutStreamResponse_Put struct {
+	Put *PutResponse `protobuf:"bytes,2,opt,name=put,proto3,oneof"`
+}
+
+type PutStreamResponse_Error struct {
+	Error *PutError `protobuf:"bytes,3,opt,name=error,proto3,oneof"`
+}
+
+type PutStreamResponse_LastId struct {
+	LastId uint64 `protobuf:"varint,4,opt,name=last_id,json=lastId,proto3,oneof"` // the connector stops and begins no record with a higher id; 0: none at all
+}
+
+func (*PutStreamResponse_Put) isPutStreamResponse_Result() {}
+
+func (*PutStreamResponse_Error) isPutStreamResponse_Result() {}
+
+func (*PutStreamResponse_LastId) isPutStreamResponse_Result() {}
+
+// PutError is what the status of a call of Put would be.
+type PutError struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          int32                  `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`      // gRPC's number of the code, such as 9 for FAILED_PRECONDITION; its class is that of the code
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"` // for the operator
+	Problem       *Problem               `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"` // absent: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutError) Reset() {
+	*x = PutError{}
+	mi := &file_tieback_v1_connector_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutError) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutError) ProtoMessage() {}
+
+func (x *PutError) ProtoReflect() protoreflect.Message {
+	mi := &file_tieback_v1_connector_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutError.ProtoReflect.Descriptor instead.
+func (*PutError) Descriptor() ([]byte, []int) {
+	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PutError) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *PutError) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *PutError) GetProblem() *Problem {
+	if x != nil {
+		return x.Problem
+	}
+	return nil
+}
+
 // Booking is the result of booking a record.
 type Booking struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1183,7 +1438,7 @@ type Booking struct {
 
 func (x *Booking) Reset() {
 	*x = Booking{}
-	mi := &file_tieback_v1_connector_proto_msgTypes[9]
+	mi := &file_tieback_v1_connector_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1195,7 +1450,7 @@ func (x *Booking) String() string {
 func (*Booking) ProtoMessage() {}
 
 func (x *Booking) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_v1_connector_proto_msgTypes[9]
+	mi := &file_tieback_v1_connector_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1208,7 +1463,7 @@ func (x *Booking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Booking.ProtoReflect.Descriptor instead.
 func (*Booking) Descriptor() ([]byte, []int) {
-	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{9}
+	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Booking) GetOriginId() string {
@@ -1264,7 +1519,7 @@ type FindRequest struct {
 
 func (x *FindRequest) Reset() {
 	*x = FindRequest{}
-	mi := &file_tieback_v1_connector_proto_msgTypes[10]
+	mi := &file_tieback_v1_connector_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1276,7 +1531,7 @@ func (x *FindRequest) String() string {
 func (*FindRequest) ProtoMessage() {}
 
 func (x *FindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_v1_connector_proto_msgTypes[10]
+	mi := &file_tieback_v1_connector_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1289,7 +1544,7 @@ func (x *FindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindRequest.ProtoReflect.Descriptor instead.
 func (*FindRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{10}
+	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FindRequest) GetCompanyId() int64 {
@@ -1322,7 +1577,7 @@ type FindResponse struct {
 
 func (x *FindResponse) Reset() {
 	*x = FindResponse{}
-	mi := &file_tieback_v1_connector_proto_msgTypes[11]
+	mi := &file_tieback_v1_connector_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1589,7 @@ func (x *FindResponse) String() string {
 func (*FindResponse) ProtoMessage() {}
 
 func (x *FindResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_v1_connector_proto_msgTypes[11]
+	mi := &file_tieback_v1_connector_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1602,7 @@ func (x *FindResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindResponse.ProtoReflect.Descriptor instead.
 func (*FindResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{11}
+	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FindResponse) GetBooking() *Booking {
@@ -1372,7 +1627,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_tieback_v1_connector_proto_msgTypes[12]
+	mi := &file_tieback_v1_connector_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1384,7 +1639,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_v1_connector_proto_msgTypes[12]
+	mi := &file_tieback_v1_connector_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1397,7 +1652,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{12}
+	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListRequest) GetCompanyId() int64 {
@@ -1460,7 +1715,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_tieback_v1_connector_proto_msgTypes[13]
+	mi := &file_tieback_v1_connector_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1472,7 +1727,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_v1_connector_proto_msgTypes[13]
+	mi := &file_tieback_v1_connector_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1485,7 +1740,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{13}
+	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListResponse) GetChanges() []*Change {
@@ -1520,7 +1775,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_tieback_v1_connector_proto_msgTypes[14]
+	mi := &file_tieback_v1_connector_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1787,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_v1_connector_proto_msgTypes[14]
+	mi := &file_tieback_v1_connector_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1800,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{14}
+	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Change) GetRecord() *Record {
@@ -1573,7 +1828,7 @@ type StateRequest struct {
 
 func (x *StateRequest) Reset() {
 	*x = StateRequest{}
-	mi := &file_tieback_v1_connector_proto_msgTypes[15]
+	mi := &file_tieback_v1_connector_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1840,7 @@ func (x *StateRequest) String() string {
 func (*StateRequest) ProtoMessage() {}
 
 func (x *StateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_v1_connector_proto_msgTypes[15]
+	mi := &file_tieback_v1_connector_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1853,7 @@ func (x *StateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRequest.ProtoReflect.Descriptor instead.
 func (*StateRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{15}
+	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StateRequest) GetCompanyId() int64 {
@@ -1631,7 +1886,7 @@ type StateResponse struct {
 
 func (x *StateResponse) Reset() {
 	*x = StateResponse{}
-	mi := &file_tieback_v1_connector_proto_msgTypes[16]
+	mi := &file_tieback_v1_connector_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1643,7 +1898,7 @@ func (x *StateResponse) String() string {
 func (*StateResponse) ProtoMessage() {}
 
 func (x *StateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_v1_connector_proto_msgTypes[16]
+	mi := &file_tieback_v1_connector_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1656,7 +1911,7 @@ func (x *StateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResponse.ProtoReflect.Descriptor instead.
 func (*StateResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{16}
+	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StateResponse) GetState() RecordState {
@@ -1681,7 +1936,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_tieback_v1_connector_proto_msgTypes[17]
+	mi := &file_tieback_v1_connector_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1948,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_v1_connector_proto_msgTypes[17]
+	mi := &file_tieback_v1_connector_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1961,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{17}
+	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RemoveRequest) GetCompanyId() int64 {
@@ -1766,7 +2021,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_tieback_v1_connector_proto_msgTypes[18]
+	mi := &file_tieback_v1_connector_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1778,7 +2033,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_v1_connector_proto_msgTypes[18]
+	mi := &file_tieback_v1_connector_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1791,7 +2046,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{18}
+	return file_tieback_v1_connector_proto_rawDescGZIP(), []int{21}
 }
 
 var File_tieback_v1_connector_proto protoreflect.FileDescriptor
@@ -1872,13 +2127,15 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\awebsite\x18\b \x01(\tR\awebsite\"4\n" +
 	"\x13CapabilitiesRequest\x12\x1d\n" +
 	"\n" +
-	"company_id\x18\x01 \x01(\x03R\tcompanyId\"\xc1\x01\n" +
+	"company_id\x18\x01 \x01(\x03R\tcompanyId\"\xe0\x01\n" +
 	"\x14CapabilitiesResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x128\n" +
 	"\bentities\x18\x03 \x03(\v2\x1c.tieback.v1.EntityCapabilityR\bentities\x12%\n" +
 	"\x0emax_concurrent\x18\x04 \x01(\x05R\rmaxConcurrent\x12\x1a\n" +
-	"\bcurrency\x18\x05 \x01(\tR\bcurrency\"\xf6\x01\n" +
+	"\bcurrency\x18\x05 \x01(\tR\bcurrency\x12\x1d\n" +
+	"\n" +
+	"put_stream\x18\x06 \x01(\bR\tputStream\"\xf6\x01\n" +
 	"\x10EntityCapability\x12*\n" +
 	"\x06entity\x18\x01 \x01(\x0e2\x12.tieback.v1.EntityR\x06entity\x12\x10\n" +
 	"\x03put\x18\x02 \x01(\bR\x03put\x12\x12\n" +
@@ -1900,7 +2157,27 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\x05order\x18\x06 \x01(\tR\x05order\x12!\n" +
 	"\forder_latest\x18\a \x01(\tR\vorderLatest\"<\n" +
 	"\vPutResponse\x12-\n" +
-	"\abooking\x18\x01 \x01(\v2\x13.tieback.v1.BookingR\abooking\"\xc2\x01\n" +
+	"\abooking\x18\x01 \x01(\v2\x13.tieback.v1.BookingR\abooking\"\x88\x02\n" +
+	"\x10PutStreamRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12(\n" +
+	"\x03put\x18\x02 \x01(\v2\x16.tieback.v1.PutRequestR\x03put\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x03 \x01(\x03R\ttimeoutMs\x12\x16\n" +
+	"\x06cancel\x18\x04 \x01(\bR\x06cancel\x12F\n" +
+	"\bmetadata\x18\x05 \x03(\v2*.tieback.v1.PutStreamRequest.MetadataEntryR\bmetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa3\x01\n" +
+	"\x11PutStreamResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12+\n" +
+	"\x03put\x18\x02 \x01(\v2\x17.tieback.v1.PutResponseH\x00R\x03put\x12,\n" +
+	"\x05error\x18\x03 \x01(\v2\x14.tieback.v1.PutErrorH\x00R\x05error\x12\x19\n" +
+	"\alast_id\x18\x04 \x01(\x04H\x00R\x06lastIdB\b\n" +
+	"\x06result\"g\n" +
+	"\bPutError\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12-\n" +
+	"\aproblem\x18\x03 \x01(\v2\x13.tieback.v1.ProblemR\aproblem\"\xc2\x01\n" +
 	"\aBooking\x12\x1b\n" +
 	"\torigin_id\x18\x01 \x01(\tR\boriginId\x12\x1f\n" +
 	"\vorigin_code\x18\x02 \x01(\tR\n" +
@@ -1976,10 +2253,11 @@ const file_tieback_v1_connector_proto_rawDesc = "" +
 	"\x18RECORD_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14RECORD_STATE_PRESENT\x10\x01\x12\x18\n" +
 	"\x14RECORD_STATE_DELETED\x10\x02\x12\x18\n" +
-	"\x14RECORD_STATE_UNKNOWN\x10\x032\x92\x03\n" +
+	"\x14RECORD_STATE_UNKNOWN\x10\x032\xe0\x03\n" +
 	"\x10ConnectorService\x12Q\n" +
 	"\fCapabilities\x12\x1f.tieback.v1.CapabilitiesRequest\x1a .tieback.v1.CapabilitiesResponse\x126\n" +
-	"\x03Put\x12\x16.tieback.v1.PutRequest\x1a\x17.tieback.v1.PutResponse\x129\n" +
+	"\x03Put\x12\x16.tieback.v1.PutRequest\x1a\x17.tieback.v1.PutResponse\x12L\n" +
+	"\tPutStream\x12\x1c.tieback.v1.PutStreamRequest\x1a\x1d.tieback.v1.PutStreamResponse(\x010\x01\x129\n" +
 	"\x04Find\x12\x17.tieback.v1.FindRequest\x1a\x18.tieback.v1.FindResponse\x129\n" +
 	"\x04List\x12\x17.tieback.v1.ListRequest\x1a\x18.tieback.v1.ListResponse\x12<\n" +
 	"\x05State\x12\x18.tieback.v1.StateRequest\x1a\x19.tieback.v1.StateResponse\x12?\n" +
@@ -2001,7 +2279,7 @@ func file_tieback_v1_connector_proto_rawDescGZIP() []byte {
 }
 
 var file_tieback_v1_connector_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tieback_v1_connector_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_tieback_v1_connector_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_tieback_v1_connector_proto_goTypes = []any{
 	(Entity)(0),                  // 0: tieback.v1.Entity
 	(RecordState)(0),             // 1: tieback.v1.RecordState
@@ -2014,16 +2292,20 @@ var file_tieback_v1_connector_proto_goTypes = []any{
 	(*EntityCapability)(nil),     // 8: tieback.v1.EntityCapability
 	(*PutRequest)(nil),           // 9: tieback.v1.PutRequest
 	(*PutResponse)(nil),          // 10: tieback.v1.PutResponse
-	(*Booking)(nil),              // 11: tieback.v1.Booking
-	(*FindRequest)(nil),          // 12: tieback.v1.FindRequest
-	(*FindResponse)(nil),         // 13: tieback.v1.FindResponse
-	(*ListRequest)(nil),          // 14: tieback.v1.ListRequest
-	(*ListResponse)(nil),         // 15: tieback.v1.ListResponse
-	(*Change)(nil),               // 16: tieback.v1.Change
-	(*StateRequest)(nil),         // 17: tieback.v1.StateRequest
-	(*StateResponse)(nil),        // 18: tieback.v1.StateResponse
-	(*RemoveRequest)(nil),        // 19: tieback.v1.RemoveRequest
-	(*RemoveResponse)(nil),       // 20: tieback.v1.RemoveResponse
+	(*PutStreamRequest)(nil),     // 11: tieback.v1.PutStreamRequest
+	(*PutStreamResponse)(nil),    // 12: tieback.v1.PutStreamResponse
+	(*PutError)(nil),             // 13: tieback.v1.PutError
+	(*Booking)(nil),              // 14: tieback.v1.Booking
+	(*FindRequest)(nil),          // 15: tieback.v1.FindRequest
+	(*FindResponse)(nil),         // 16: tieback.v1.FindResponse
+	(*ListRequest)(nil),          // 17: tieback.v1.ListRequest
+	(*ListResponse)(nil),         // 18: tieback.v1.ListResponse
+	(*Change)(nil),               // 19: tieback.v1.Change
+	(*StateRequest)(nil),         // 20: tieback.v1.StateRequest
+	(*StateResponse)(nil),        // 21: tieback.v1.StateResponse
+	(*RemoveRequest)(nil),        // 22: tieback.v1.RemoveRequest
+	(*RemoveResponse)(nil),       // 23: tieback.v1.RemoveResponse
+	nil,                          // 24: tieback.v1.PutStreamRequest.MetadataEntry
 }
 var file_tieback_v1_connector_proto_depIdxs = []int32{
 	0,  // 0: tieback.v1.Record.entity:type_name -> tieback.v1.Entity
@@ -2032,32 +2314,39 @@ var file_tieback_v1_connector_proto_depIdxs = []int32{
 	8,  // 3: tieback.v1.CapabilitiesResponse.entities:type_name -> tieback.v1.EntityCapability
 	0,  // 4: tieback.v1.EntityCapability.entity:type_name -> tieback.v1.Entity
 	3,  // 5: tieback.v1.PutRequest.record:type_name -> tieback.v1.Record
-	11, // 6: tieback.v1.PutResponse.booking:type_name -> tieback.v1.Booking
-	0,  // 7: tieback.v1.FindRequest.entity:type_name -> tieback.v1.Entity
-	11, // 8: tieback.v1.FindResponse.booking:type_name -> tieback.v1.Booking
-	0,  // 9: tieback.v1.ListRequest.entity:type_name -> tieback.v1.Entity
-	16, // 10: tieback.v1.ListResponse.changes:type_name -> tieback.v1.Change
-	3,  // 11: tieback.v1.Change.record:type_name -> tieback.v1.Record
-	0,  // 12: tieback.v1.StateRequest.entity:type_name -> tieback.v1.Entity
-	1,  // 13: tieback.v1.StateResponse.state:type_name -> tieback.v1.RecordState
-	0,  // 14: tieback.v1.RemoveRequest.entity:type_name -> tieback.v1.Entity
-	6,  // 15: tieback.v1.ConnectorService.Capabilities:input_type -> tieback.v1.CapabilitiesRequest
-	9,  // 16: tieback.v1.ConnectorService.Put:input_type -> tieback.v1.PutRequest
-	12, // 17: tieback.v1.ConnectorService.Find:input_type -> tieback.v1.FindRequest
-	14, // 18: tieback.v1.ConnectorService.List:input_type -> tieback.v1.ListRequest
-	17, // 19: tieback.v1.ConnectorService.State:input_type -> tieback.v1.StateRequest
-	19, // 20: tieback.v1.ConnectorService.Remove:input_type -> tieback.v1.RemoveRequest
-	7,  // 21: tieback.v1.ConnectorService.Capabilities:output_type -> tieback.v1.CapabilitiesResponse
-	10, // 22: tieback.v1.ConnectorService.Put:output_type -> tieback.v1.PutResponse
-	13, // 23: tieback.v1.ConnectorService.Find:output_type -> tieback.v1.FindResponse
-	15, // 24: tieback.v1.ConnectorService.List:output_type -> tieback.v1.ListResponse
-	18, // 25: tieback.v1.ConnectorService.State:output_type -> tieback.v1.StateResponse
-	20, // 26: tieback.v1.ConnectorService.Remove:output_type -> tieback.v1.RemoveResponse
-	21, // [21:27] is the sub-list for method output_type
-	15, // [15:21] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	14, // 6: tieback.v1.PutResponse.booking:type_name -> tieback.v1.Booking
+	9,  // 7: tieback.v1.PutStreamRequest.put:type_name -> tieback.v1.PutRequest
+	24, // 8: tieback.v1.PutStreamRequest.metadata:type_name -> tieback.v1.PutStreamRequest.MetadataEntry
+	10, // 9: tieback.v1.PutStreamResponse.put:type_name -> tieback.v1.PutResponse
+	13, // 10: tieback.v1.PutStreamResponse.error:type_name -> tieback.v1.PutError
+	2,  // 11: tieback.v1.PutError.problem:type_name -> tieback.v1.Problem
+	0,  // 12: tieback.v1.FindRequest.entity:type_name -> tieback.v1.Entity
+	14, // 13: tieback.v1.FindResponse.booking:type_name -> tieback.v1.Booking
+	0,  // 14: tieback.v1.ListRequest.entity:type_name -> tieback.v1.Entity
+	19, // 15: tieback.v1.ListResponse.changes:type_name -> tieback.v1.Change
+	3,  // 16: tieback.v1.Change.record:type_name -> tieback.v1.Record
+	0,  // 17: tieback.v1.StateRequest.entity:type_name -> tieback.v1.Entity
+	1,  // 18: tieback.v1.StateResponse.state:type_name -> tieback.v1.RecordState
+	0,  // 19: tieback.v1.RemoveRequest.entity:type_name -> tieback.v1.Entity
+	6,  // 20: tieback.v1.ConnectorService.Capabilities:input_type -> tieback.v1.CapabilitiesRequest
+	9,  // 21: tieback.v1.ConnectorService.Put:input_type -> tieback.v1.PutRequest
+	11, // 22: tieback.v1.ConnectorService.PutStream:input_type -> tieback.v1.PutStreamRequest
+	15, // 23: tieback.v1.ConnectorService.Find:input_type -> tieback.v1.FindRequest
+	17, // 24: tieback.v1.ConnectorService.List:input_type -> tieback.v1.ListRequest
+	20, // 25: tieback.v1.ConnectorService.State:input_type -> tieback.v1.StateRequest
+	22, // 26: tieback.v1.ConnectorService.Remove:input_type -> tieback.v1.RemoveRequest
+	7,  // 27: tieback.v1.ConnectorService.Capabilities:output_type -> tieback.v1.CapabilitiesResponse
+	10, // 28: tieback.v1.ConnectorService.Put:output_type -> tieback.v1.PutResponse
+	12, // 29: tieback.v1.ConnectorService.PutStream:output_type -> tieback.v1.PutStreamResponse
+	16, // 30: tieback.v1.ConnectorService.Find:output_type -> tieback.v1.FindResponse
+	18, // 31: tieback.v1.ConnectorService.List:output_type -> tieback.v1.ListResponse
+	21, // 32: tieback.v1.ConnectorService.State:output_type -> tieback.v1.StateResponse
+	23, // 33: tieback.v1.ConnectorService.Remove:output_type -> tieback.v1.RemoveResponse
+	27, // [27:34] is the sub-list for method output_type
+	20, // [20:27] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_tieback_v1_connector_proto_init() }
@@ -2065,13 +2354,18 @@ func file_tieback_v1_connector_proto_init() {
 	if File_tieback_v1_connector_proto != nil {
 		return
 	}
+	file_tieback_v1_connector_proto_msgTypes[10].OneofWrappers = []any{
+		(*PutStreamResponse_Put)(nil),
+		(*PutStreamResponse_Error)(nil),
+		(*PutStreamResponse_LastId)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tieback_v1_connector_proto_rawDesc), len(file_tieback_v1_connector_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   19,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

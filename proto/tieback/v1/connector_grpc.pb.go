@@ -24,6 +24,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	ConnectorService_Capabilities_FullMethodName = "/tieback.v1.ConnectorService/Capabilities"
 	ConnectorService_Put_FullMethodName          = "/tieback.v1.ConnectorService/Put"
+	ConnectorService_PutStream_FullMethodName    = "/tieback.v1.ConnectorService/PutStream"
 	ConnectorService_Find_FullMethodName         = "/tieback.v1.ConnectorService/Find"
 	ConnectorService_List_FullMethodName         = "/tieback.v1.ConnectorService/List"
 	ConnectorService_State_FullMethodName        = "/tieback.v1.ConnectorService/State"
@@ -54,6 +55,32 @@ type ConnectorServiceClient interface {
 	// the second record says. This also holds for concurrent calls, after a crash, and after the record
 	// was deleted. A budget's lines are added to its existing lines: Procore sends only new transactions.
 	Put(ctx context.Context, in *PutRequest, opts ...grpc.CallOption) (*PutResponse, error)
+	// PutStream is Put for many records on one stream, which costs less than a call each. It is optional: a connector
+	// that offers it sets CapabilitiesResponse.put_stream, and has Put nevertheless. The answers come in any order.
+	//
+	//	Tieback                          connector
+	//	{id: 1, put, timeout_ms}   ───▶
+	//	{id: 2, put, timeout_ms}   ───▶
+	//	                           ◀───  {id: 2, put}
+	//	                           ◀───  {id: 1, error}       an error ends its record, not the stream
+	//	{id: 3, put, timeout_ms}   ───▶
+	//	{id: 3, cancel}            ───▶                       the caller has gone
+	//	                           ◀───  {id: 3, error}
+	//	half-close                 ───▶                       after a minute at the latest
+	//	                           ◀───  OK                   after all records that were received are answered
+	//
+	// Each record is answered once, and a slow record delays no other one. Records are handled as concurrent calls of
+	// Put are: they have no order among each other. The token and the certificate are checked when the stream is opened.
+	//
+	// A connector that stops ends its streams in good order: it reads no further record, answers those that it has
+	// read, and ends the stream with OK. Of the records without an answer nothing has happened, and Tieback sends them
+	// on another stream. They need not wait for the answers to the others if the connector sends last_id first. If a stream ends with any other status, each record without an answer is ambiguous. The
+	// exceptions are UNIMPLEMENTED, UNAUTHENTICATED and PERMISSION_DENIED before the first answer: nothing happened.
+	//
+	// A connector that has enough records under way reads no further ones until it has answered some: gRPC's flow
+	// control then holds the caller back. Tieback sends a record of more than 64 KiB with Put. An answer has at most
+	// 128 KiB; a connector returns a longer one as an ambiguous error, so that Tieback gets the booking with Find.
+	PutStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PutStreamRequest, PutStreamResponse], error)
 	// Find looks a booking up by its key, after an ambiguous Put. A response without a booking, or
 	// NOT_FOUND, means that the key was never booked.
 	Find(ctx context.Context, in *FindRequest, opts ...grpc.CallOption) (*FindResponse, error)
@@ -93,6 +120,19 @@ func (c *connectorServiceClient) Put(ctx context.Context, in *PutRequest, opts .
 	}
 	return out, nil
 }
+
+func (c *connectorServiceClient) PutStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PutStreamRequest, PutStreamResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ConnectorService_ServiceDesc.Streams[0], ConnectorService_PutStream_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PutStreamRequest, PutStreamResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ConnectorService_PutStreamClient = grpc.BidiStreamingClient[PutStreamRequest, PutStreamResponse]
 
 func (c *connectorServiceClient) Find(ctx context.Context, in *FindRequest, opts ...grpc.CallOption) (*FindResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -158,6 +198,32 @@ type ConnectorServiceServer interface {
 	// the second record says. This also holds for concurrent calls, after a crash, and after the record
 	// was deleted. A budget's lines are added to its existing lines: Procore sends only new transactions.
 	Put(context.Context, *PutRequest) (*PutResponse, error)
+	// PutStream is Put for many records on one stream, which costs less than a call each. It is optional: a connector
+	// that offers it sets CapabilitiesResponse.put_stream, and has Put nevertheless. The answers come in any order.
+	//
+	//	Tieback                          connector
+	//	{id: 1, put, timeout_ms}   ───▶
+	//	{id: 2, put, timeout_ms}   ───▶
+	//	                           ◀───  {id: 2, put}
+	//	                           ◀───  {id: 1, error}       an error ends its record, not the stream
+	//	{id: 3, put, timeout_ms}   ───▶
+	//	{id: 3, cancel}            ───▶                       the caller has gone
+	//	                           ◀───  {id: 3, error}
+	//	half-close                 ───▶                       after a minute at the latest
+	//	                           ◀───  OK                   after all records that were received are answered
+	//
+	// Each record is answered once, and a slow record delays no other one. Records are handled as concurrent calls of
+	// Put are: they have no order among each other. The token and the certificate are checked when the stream is opened.
+	//
+	// A connector that stops ends its streams in good order: it reads no further record, answers those that it has
+	// read, and ends the stream with OK. Of the records without an answer nothing has happened, and Tieback sends them
+	// on another stream. They need not wait for the answers to the others if the connector sends last_id first. If a stream ends with any other status, each record without an answer is ambiguous. The
+	// exceptions are UNIMPLEMENTED, UNAUTHENTICATED and PERMISSION_DENIED before the first answer: nothing happened.
+	//
+	// A connector that has enough records under way reads no further ones until it has answered some: gRPC's flow
+	// control then holds the caller back. Tieback sends a record of more than 64 KiB with Put. An answer has at most
+	// 128 KiB; a connector returns a longer one as an ambiguous error, so that Tieback gets the booking with Find.
+	PutStream(grpc.BidiStreamingServer[PutStreamRequest, PutStreamResponse]) error
 	// Find looks a booking up by its key, after an ambiguous Put. A response without a booking, or
 	// NOT_FOUND, means that the key was never booked.
 	Find(context.Context, *FindRequest) (*FindResponse, error)
@@ -183,6 +249,9 @@ func (UnimplementedConnectorServiceServer) Capabilities(context.Context, *Capabi
 }
 func (UnimplementedConnectorServiceServer) Put(context.Context, *PutRequest) (*PutResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Put not implemented")
+}
+func (UnimplementedConnectorServiceServer) PutStream(grpc.BidiStreamingServer[PutStreamRequest, PutStreamResponse]) error {
+	return status.Error(codes.Unimplemented, "method PutStream not implemented")
 }
 func (UnimplementedConnectorServiceServer) Find(context.Context, *FindRequest) (*FindResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Find not implemented")
@@ -252,6 +321,13 @@ func _ConnectorService_Put_Handler(srv interface{}, ctx context.Context, dec fun
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _ConnectorService_PutStream_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ConnectorServiceServer).PutStream(&grpc.GenericServerStream[PutStreamRequest, PutStreamResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ConnectorService_PutStreamServer = grpc.BidiStreamingServer[PutStreamRequest, PutStreamResponse]
 
 func _ConnectorService_Find_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(FindRequest)
@@ -357,6 +433,13 @@ var ConnectorService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _ConnectorService_Remove_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "PutStream",
+			Handler:       _ConnectorService_PutStream_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "tieback/v1/connector.proto",
 }
