@@ -141,7 +141,7 @@ func read(d *tiebackv1.Delivery, raw []byte) (*tiebackv1.Event, error) {
 			UserMessage: fmt.Sprintf("The ERP integration does not support the request %q, so nothing was done. Contact its administrator.", fault.Name(request.name)),
 		}
 	}
-	return &tiebackv1.Event{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: row.Name, RequestedAt: requestedAt(d, request.created), Payload: raw}, nil
+	return &tiebackv1.Event{CompanyId: d.CompanyId, ErpRequestId: d.ErpRequestId, Type: row.Name, RequestedAt: requestedAt(d, request.created), ReceivedAt: d.ReceivedAt, Payload: raw}, nil
 }
 
 // header has the fields of an ERP request that the fetcher reads; "": missing or null.

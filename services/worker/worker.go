@@ -316,7 +316,8 @@ func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
 // published as a late outcome, so that its marks are made. A late outcome is dropped if its request was not processed, or
 // if it became a dead letter without any success.
 func (s *Service) publish(ctx context.Context, m bus.Message, e *tiebackv1.Event, o *tiebackv1.Outcome) error {
-	o.CompanyId, o.ErpRequestId, o.Type, o.RequestedAt = m.Subject.Company, m.Subject.Request, m.Subject.Type, e.GetRequestedAt()
+	o.CompanyId, o.ErpRequestId, o.Type = m.Subject.Company, m.Subject.Request, m.Subject.Type
+	o.RequestedAt, o.ReceivedAt = e.GetRequestedAt(), e.GetReceivedAt()
 	subject := bus.For(bus.Outcome, o.Type, o.CompanyId, o.ErpRequestId).WithRun(m.Subject.Run)
 	first, err := s.Bus.PublishIfAbsent(ctx, subject, o)
 	if err != nil || first {

@@ -362,7 +362,8 @@ type Event struct {
 	Payload     []byte                 `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"` // the ERP request, JSON as Procore sent it
 	// The delivery arrived more than two minutes after Procore created the request. The request may have been called off in
 	// the meantime.
-	Delayed       bool `protobuf:"varint,6,opt,name=delayed,proto3" json:"delayed,omitempty"`
+	Delayed       bool                   `protobuf:"varint,6,opt,name=delayed,proto3" json:"delayed,omitempty"`
+	ReceivedAt    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"` // the delivery's; absent: not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -439,6 +440,13 @@ func (x *Event) GetDelayed() bool {
 	return false
 }
 
+func (x *Event) GetReceivedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceivedAt
+	}
+	return nil
+}
+
 // Outcome is the result of an event in the ERP, with everything that must be reported to Procore.
 type Outcome struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -454,7 +462,8 @@ type Outcome struct {
 	// Why the request was not processed: "older" if Procore created it before the time in the company's setting "since",
 	// or the status that its request details have in Procore, such as "rejected". Nothing was done in the ERP, and nothing
 	// is reported to Procore. The close-outs have only a request detail and its kept_status. "": the request was processed.
-	SkipReason    string `protobuf:"bytes,9,opt,name=skip_reason,json=skipReason,proto3" json:"skip_reason,omitempty"`
+	SkipReason    string                 `protobuf:"bytes,9,opt,name=skip_reason,json=skipReason,proto3" json:"skip_reason,omitempty"`
+	ReceivedAt    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"` // the event's; absent: not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -550,6 +559,13 @@ func (x *Outcome) GetSkipReason() string {
 		return x.SkipReason
 	}
 	return ""
+}
+
+func (x *Outcome) GetReceivedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceivedAt
+	}
+	return nil
 }
 
 // CloseOut is a status of one request detail, and the updates that Procore must accept before the status is reported.
@@ -1279,7 +1295,7 @@ const file_tieback_v1_pipeline_proto_rawDesc = "" +
 	"\voccurred_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"occurredAt\x12;\n" +
 	"\vreceived_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"receivedAt\"\xd3\x01\n" +
+	"receivedAt\"\x90\x02\n" +
 	"\x05Event\x12\x1d\n" +
 	"\n" +
 	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12$\n" +
@@ -1287,7 +1303,9 @@ const file_tieback_v1_pipeline_proto_rawDesc = "" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12=\n" +
 	"\frequested_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vrequestedAt\x12\x18\n" +
 	"\apayload\x18\x05 \x01(\fR\apayload\x12\x18\n" +
-	"\adelayed\x18\x06 \x01(\bR\adelayed\"\xdb\x02\n" +
+	"\adelayed\x18\x06 \x01(\bR\adelayed\x12;\n" +
+	"\vreceived_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"receivedAt\"\x98\x03\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12$\n" +
@@ -1300,7 +1318,10 @@ const file_tieback_v1_pipeline_proto_rawDesc = "" +
 	"\rprocore_calls\x18\a \x01(\x05R\fprocoreCalls\x12\x18\n" +
 	"\aexpired\x18\b \x01(\bR\aexpired\x12\x1f\n" +
 	"\vskip_reason\x18\t \x01(\tR\n" +
-	"skipReason\"\xbf\x03\n" +
+	"skipReason\x12;\n" +
+	"\vreceived_at\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"receivedAt\"\xbf\x03\n" +
 	"\bCloseOut\x12*\n" +
 	"\x11request_detail_id\x18\x01 \x01(\x03R\x0frequestDetailId\x12*\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x12.tieback.v1.StatusR\x06status\x12\x1a\n" +
@@ -1442,24 +1463,26 @@ var file_tieback_v1_pipeline_proto_depIdxs = []int32{
 	15, // 0: tieback.v1.Delivery.occurred_at:type_name -> google.protobuf.Timestamp
 	15, // 1: tieback.v1.Delivery.received_at:type_name -> google.protobuf.Timestamp
 	15, // 2: tieback.v1.Event.requested_at:type_name -> google.protobuf.Timestamp
-	15, // 3: tieback.v1.Outcome.requested_at:type_name -> google.protobuf.Timestamp
-	7,  // 4: tieback.v1.Outcome.close_outs:type_name -> tieback.v1.CloseOut
-	0,  // 5: tieback.v1.CloseOut.status:type_name -> tieback.v1.Status
-	8,  // 6: tieback.v1.CloseOut.marks:type_name -> tieback.v1.Mark
-	9,  // 7: tieback.v1.CloseOut.assignments:type_name -> tieback.v1.Assignment
-	10, // 8: tieback.v1.CloseOut.budget_transactions:type_name -> tieback.v1.BudgetTransaction
-	11, // 9: tieback.v1.CloseOut.unlinks:type_name -> tieback.v1.Unlink
-	12, // 10: tieback.v1.CloseOut.links:type_name -> tieback.v1.Link
-	1,  // 11: tieback.v1.DeadLetter.class:type_name -> tieback.v1.ErrorClass
-	15, // 12: tieback.v1.DeadLetter.died_at:type_name -> google.protobuf.Timestamp
-	2,  // 13: tieback.v1.DeadLetter.cause:type_name -> tieback.v1.Cause
-	3,  // 14: tieback.v1.Resolution.action:type_name -> tieback.v1.Action
-	15, // 15: tieback.v1.Resolution.at:type_name -> google.protobuf.Timestamp
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	15, // 3: tieback.v1.Event.received_at:type_name -> google.protobuf.Timestamp
+	15, // 4: tieback.v1.Outcome.requested_at:type_name -> google.protobuf.Timestamp
+	7,  // 5: tieback.v1.Outcome.close_outs:type_name -> tieback.v1.CloseOut
+	15, // 6: tieback.v1.Outcome.received_at:type_name -> google.protobuf.Timestamp
+	0,  // 7: tieback.v1.CloseOut.status:type_name -> tieback.v1.Status
+	8,  // 8: tieback.v1.CloseOut.marks:type_name -> tieback.v1.Mark
+	9,  // 9: tieback.v1.CloseOut.assignments:type_name -> tieback.v1.Assignment
+	10, // 10: tieback.v1.CloseOut.budget_transactions:type_name -> tieback.v1.BudgetTransaction
+	11, // 11: tieback.v1.CloseOut.unlinks:type_name -> tieback.v1.Unlink
+	12, // 12: tieback.v1.CloseOut.links:type_name -> tieback.v1.Link
+	1,  // 13: tieback.v1.DeadLetter.class:type_name -> tieback.v1.ErrorClass
+	15, // 14: tieback.v1.DeadLetter.died_at:type_name -> google.protobuf.Timestamp
+	2,  // 15: tieback.v1.DeadLetter.cause:type_name -> tieback.v1.Cause
+	3,  // 16: tieback.v1.Resolution.action:type_name -> tieback.v1.Action
+	15, // 17: tieback.v1.Resolution.at:type_name -> google.protobuf.Timestamp
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_tieback_v1_pipeline_proto_init() }
