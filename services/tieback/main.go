@@ -247,7 +247,8 @@ func benchCommand() *cobra.Command {
 		Use: "bench", Short: "Measure the throughput and latency of the pipeline", Args: cobra.NoArgs,
 		Long: `Measure the throughput and latency of the pipeline, and for comparison those of bare JetStream publishes.
 With --fair, measure instead how much another company's load or failure delays a company's exports. With --viewers 50, measure
-instead the throughput and CPU time without and with 50 viewers of the console's first page, alternately.
+instead the throughput and CPU time without and with 50 viewers of the console's first page, alternately. The console and the
+viewers run in processes of their own.
 
 Exit code 0: measured. 1: the measurement failed. 2: wrong usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -260,13 +261,13 @@ Exit code 0: measured. 1: the measurement failed. 2: wrong usage.`,
 	}
 	cmd.Flags().IntVar(&o.Events, "events", 5000, "number of vendor exports in the throughput run")
 	cmd.Flags().IntVar(&o.Rate, "rate", 100, "events per second in the steady run")
-	cmd.Flags().StringVar(&o.Profile, "cpuprofile", "", "write a CPU profile of the throughput run to this file")
-	cmd.Flags().BoolVar(&o.Sandbox, "sandbox", false, "run the simulated Procore of bench")
+	cmd.Flags().StringVar(&o.Profile, "cpuprofile", "", "write a CPU profile of the throughput run to this file; with --viewers that of the console to FILE.console")
+	cmd.Flags().StringVar(&o.Child, "child", "", "run a child process of bench")
 	cmd.Flags().BoolVar(&o.Fair, "fair", false, "measure one company's exports while another company has a high load or a failure")
 	cmd.Flags().IntVar(&o.FairRate, "fair-rate", 2, "with --fair: exports per second of the measured company; the other company has 100 times as many")
 	cmd.Flags().IntVar(&o.FairSeconds, "fair-seconds", 60, "with --fair: duration of each measurement in seconds")
 	cmd.Flags().IntVar(&o.Viewers, "viewers", 0, "measure without and with this many viewers of the console")
-	_ = cmd.Flags().MarkHidden("sandbox")
+	_ = cmd.Flags().MarkHidden("child")
 	return cmd
 }
 

@@ -105,6 +105,9 @@ func (c Caller) MayAny(a Action) bool {
 // String returns the name and the grants, for the log.
 func (c Caller) String() string { return fmt.Sprintf("%s %+v", c.Name, c.grants) }
 
+// Rights returns a text that is the same for callers that may see and do the same.
+func (c Caller) Rights() string { return fmt.Sprintf("%+v", c.grants) }
+
 type callerKey struct{}
 
 // With returns a context with the caller.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -124,11 +125,13 @@ func helps(a *v1.Attention, on int64) (link, text string) {
 
 // showNow is the first page: what needs attention, the stages and the companies.
 func (s *site) showNow(c *call) error {
-	res, err := s.api.Overview.GetOverview(c.r.Context(), &v1.GetOverviewRequest{})
-	if err != nil {
-		return err
-	}
-	return c.render(http.StatusOK, "now", "now", "Now", s.overview(copied(res).GetOverview(), 0))
+	return c.share("now", "now", func(ctx context.Context) (string, any, error) {
+		res, err := s.api.Overview.GetOverview(ctx, &v1.GetOverviewRequest{})
+		if err != nil {
+			return "", nil, err
+		}
+		return "Now", s.overview(copied(res).GetOverview(), 0), nil
+	})
 }
 
 // companyList is a page of companies.
@@ -175,12 +178,8 @@ type companyData struct {
 }
 
 // state returns the overview of one company.
-func (s *site) state(c *call) (companyData, error) {
-	company, err := c.number("company")
-	if err != nil {
-		return companyData{}, err
-	}
-	res, err := s.api.Overview.GetOverview(c.r.Context(), &v1.GetOverviewRequest{CompanyIds: []int64{company}})
+func (s *site) state(ctx context.Context, company int64) (companyData, error) {
+	res, err := s.api.Overview.GetOverview(ctx, &v1.GetOverviewRequest{CompanyIds: []int64{company}})
 	if err != nil {
 		return companyData{}, err
 	}
@@ -195,11 +194,17 @@ func (s *site) state(c *call) (companyData, error) {
 }
 
 func (s *site) showCompany(c *call) error {
-	d, err := s.state(c)
+	company, err := c.number("company")
 	if err != nil {
 		return err
 	}
-	return c.render(http.StatusOK, "company", "companies", companyName(d.Id, d.Name), d)
+	return c.share("company", "companies", func(ctx context.Context) (string, any, error) {
+		d, err := s.state(ctx, company)
+		if err != nil {
+			return "", nil, err
+		}
+		return companyName(d.Id, d.Name), d, nil
+	})
 }
 
 // checks is the page of doctor's checks.

@@ -46,6 +46,7 @@ type site struct {
 	pages   map[string]*template.Template
 	notices notices
 	names   names
+	parts   parts
 	now     func() time.Time
 }
 
@@ -55,7 +56,7 @@ func New(api API, log *zap.Logger) http.Handler { return newSite(api, log).handl
 
 func newSite(api API, log *zap.Logger) *site {
 	s := &site{api: api, log: log, pages: map[string]*template.Template{}, now: time.Now}
-	for _, name := range []string{"now", "requests", "request", "try", "dead", "letter", "edit", "replay", "discard", "companies", "company", "confirm", "checks", "links", "audit", "error"} {
+	for _, name := range []string{"now", "requests", "request", "try", "dead", "letter", "edit", "replay", "discard", "companies", "company", "confirm", "checks", "links", "audit", "error", "shared"} {
 		s.pages[name] = template.Must(template.New("base.html").Funcs(funcs).ParseFS(templates, "templates/base.html", "templates/parts.html", "templates/"+name+".html"))
 	}
 	return s
@@ -89,7 +90,7 @@ func (s *site) handler() http.Handler {
 		"GET /audit":                         s.audit,
 		"GET /":                              func(*call) error { return connect.NewError(connect.CodeNotFound, errors.New("there is no such page")) },
 	} {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, f) })
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, pattern, f) })
 	}
 	return mux
 }
@@ -109,7 +110,29 @@ const zoneCookie = "tieback-tz"
 // maxForm limits a form in memory: an edited message, or 1,000 ids.
 const maxForm = 12 << 20
 
-func (s *site) serve(w http.ResponseWriter, r *http.Request, f func(*call) error) {
+const (
+	// pageTimeout bounds the calls of the API for a page.
+	pageTimeout = time.Minute
+	// longTimeout bounds them for a page that waits for Procore or an ERP. The gate closes the connection after ten minutes.
+	longTimeout = 9 * time.Minute
+)
+
+// longPages wait for Procore or an ERP. So do pages with the parameters ask and compare.
+var longPages = map[string]bool{
+	"GET /companies/{company}/checks": true, "POST /companies/{company}/{action}": true, "GET /audit": true,
+	"POST /dead/replay": true, "POST /dead/{id}/edit/replay": true,
+}
+
+var errTooLong = connect.NewError(connect.CodeDeadlineExceeded, errors.New("the console waited for an answer in vain"))
+
+func (s *site) serve(w http.ResponseWriter, r *http.Request, pattern string, f func(*call) error) {
+	limit := pageTimeout
+	if q := r.URL.Query(); longPages[pattern] || q.Has("ask") || q.Has("compare") {
+		limit = longTimeout
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), limit)
+	defer cancel()
+	r = r.WithContext(ctx)
 	c := &call{s: s, w: w, r: r, caller: access.From(r.Context()), zone: time.UTC}
 	c.setZone()
 	err := error(nil)
@@ -131,6 +154,13 @@ func (s *site) serve(w http.ResponseWriter, r *http.Request, f func(*call) error
 	c.form = r.Form
 	if err == nil {
 		err = f(c)
+	}
+	if r.Method == http.MethodPost {
+		s.parts.forget()
+	}
+	if err != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded)) {
+		s.log.Warn("a page took too long", zap.String("path", r.URL.Path), zap.Error(err))
+		err = errTooLong
 	}
 	if err != nil {
 		c.fail(err)

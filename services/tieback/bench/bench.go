@@ -28,7 +28,7 @@ type Options struct {
 	Rate    int    // events per second in the steady run, which takes ten seconds
 	Profile string // file for a CPU profile of the throughput run; "": none
 	Viewers int    // measure the throughput without and with this many viewers of the console instead
-	Sandbox bool   // run the simulated Procore instead
+	Child   string // run a child process of the bench instead: sandbox, console or viewers; "": none
 
 	Fair        bool // measure one company while another has a high load or a failure
 	FairRate    int  // exports per second of the measured company; the other has 100 times as many
@@ -38,8 +38,8 @@ type Options struct {
 // Run measures and prints the results to out.
 func Run(ctx context.Context, o Options, out io.Writer) error {
 	switch {
-	case o.Sandbox:
-		return serveSandbox(ctx, out)
+	case o.Child != "":
+		return serveChild(ctx, o.Child, out)
 	case o.Fair:
 		return fairness(ctx, o, out)
 	case o.Viewers > 0:

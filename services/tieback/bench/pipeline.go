@@ -62,20 +62,25 @@ func withPipeline(ctx context.Context, open func(ctx context.Context, dir, proco
 	return g.Wait()
 }
 
-// child is the sandbox's process.
+// child is a child process of the bench. It serves HTTP for this process.
 type child struct {
 	cmd *exec.Cmd
 	url string
 }
 
-// startSandbox starts this program as the sandbox. It delivers to the URL webhook followed by the company's id.
+// startSandbox starts the simulated Procore. It delivers to the URL webhook followed by the company's id.
 func startSandbox(ctx context.Context, s local.Secrets, webhook string) (*child, error) {
+	return startChild(ctx, "sandbox", "BENCH_SECRET="+s.ClientSecret, "BENCH_TOKEN="+s.WebhookToken, "BENCH_WEBHOOK="+webhook)
+}
+
+// startChild starts this program as a child process, with more environment variables.
+func startChild(ctx context.Context, kind string, env ...string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, "bench", "--sandbox")
-	cmd.Env = append(os.Environ(), "BENCH_SECRET="+s.ClientSecret, "BENCH_TOKEN="+s.WebhookToken, "BENCH_WEBHOOK="+webhook)
+	cmd := exec.CommandContext(ctx, self, "bench", "--child", kind)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -88,7 +93,7 @@ func startSandbox(ctx context.Context, s local.Secrets, webhook string) (*child,
 	url, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		c.stop()
-		return nil, fmt.Errorf("the sandbox process did not print its URL: %w", err)
+		return nil, fmt.Errorf("the child process %s did not print its URL: %w", kind, err)
 	}
 	c.url = strings.TrimSpace(url)
 	return c, nil
@@ -105,7 +110,7 @@ func (c *child) export(ctx context.Context, n, rate int) (r result, err error) {
 	return r, err
 }
 
-// get sends a request to the sandbox process and decodes the response.
+// get sends a request to the child process and decodes the response.
 func (c *child) get(ctx context.Context, path string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+path, nil)
 	if err != nil {
@@ -118,7 +123,7 @@ func (c *child) get(ctx context.Context, path string, into any) error {
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
-		return fmt.Errorf("sandbox: %s: %s", resp.Status, text)
+		return fmt.Errorf("%s: %s: %s", path, resp.Status, text)
 	}
 	return json.NewDecoder(resp.Body).Decode(into)
 }

@@ -32,8 +32,6 @@ var clients = map[int64]string{measured: local.ClientID, neighbour: "neighbour"}
 //	/export?company=&n=&rate=        exports vendors and waits for their end; the response is a result
 //	/load?company=&rate=&seconds=    starts exporting vendors and does not wait
 //	/sync?company=                   starts a sync of vendors
-//	/sign-in?link=                   signs the viewers in to the console
-//	/viewers?n=                      ends the viewers of the console and starts n others; the response is the number of pages loaded
 //	/failure?kind=                   quota: the neighbour's rate limit becomes 100 per hour; secret: its secret is revoked
 func serveSandbox(ctx context.Context, out io.Writer) error {
 	sb := sandbox.New(sandbox.Config{HourlyLimit: 100_000_000, SpikeLimit: -1, CallLog: -1, InFlight: 128, APIVersion: sandbox.Rotate})
@@ -46,10 +44,9 @@ func serveSandbox(ctx context.Context, out io.Writer) error {
 			return err
 		}
 	}
-	viewers := &audience{}
 	mux := http.NewServeMux()
 	mux.Handle("/", sb.Handler())
-	for path, do := range map[string]func(*http.Request) (any, error){
+	handle(mux, map[string]func(*http.Request) (any, error){
 		"GET /export": func(r *http.Request) (any, error) {
 			return pressMany(r.Context(), sb, int64(number(r, "company")), number(r, "n"), number(r, "rate"))
 		},
@@ -61,15 +58,24 @@ func serveSandbox(ctx context.Context, out io.Writer) error {
 			_, err := sb.Press(int64(number(r, "company")), "sync_vendors", nil)
 			return true, err
 		},
-		"GET /sign-in": func(r *http.Request) (any, error) { return true, viewers.signIn(r.Context(), r.FormValue("link")) },
-		"GET /viewers": func(r *http.Request) (any, error) { return viewers.set(ctx, number(r, "n")) },
 		"GET /failure": func(r *http.Request) (any, error) {
 			if r.FormValue("kind") == "secret" {
 				return true, sb.RotateSecret(neighbour, rand.Text())
 			}
 			return true, sb.SetLimits(neighbour, 100, -1)
 		},
-	} {
+	})
+	url, err := local.Serve(ctx, mux)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, url)
+	return sb.Run(ctx)
+}
+
+// handle adds functions that the parent process calls. The response is JSON.
+func handle(mux *http.ServeMux, functions map[string]func(*http.Request) (any, error)) {
+	for path, do := range functions {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			a, err := do(r)
 			if err != nil {
@@ -79,12 +85,6 @@ func serveSandbox(ctx context.Context, out io.Writer) error {
 			_ = json.NewEncoder(w).Encode(a) // fails only if the parent has ended
 		})
 	}
-	url, err := local.Serve(ctx, mux)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(out, url)
-	return sb.Run(ctx)
 }
 
 // number returns a parameter that the parent process has sent.

@@ -4,15 +4,17 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/tieback/tieback/services/console"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/tieback/tieback/services/tieback/broker"
 	"github.com/tieback/tieback/services/tieback/run"
 	"github.com/tieback/tieback/services/tieback/run/local"
 )
@@ -23,67 +25,126 @@ const refreshEvery = 5 * time.Second
 // viewerRounds is how many pairs of measurements are made.
 const viewerRounds = 4
 
-// viewers measures exports alternately without and with viewers of the page Now, who are signed in. The viewers are in the
-// sandbox's process, so the CPU time has the console's answers, but not the viewers.
+// viewers measures exports alternately without and with viewers of the page Now, who are signed in. As in production, the console
+// and the viewers' browsers run in processes of their own. The CPU time of the pipeline is that of the services, the broker and
+// the embedded ERP, including what the broker answers to the console; that of the console is measured apart.
 func viewers(ctx context.Context, o Options, out io.Writer) error {
-	links := make(chan string, 1)
-	open := func(ctx context.Context, dir, procoreURL string, secrets local.Secrets) (*run.Pipeline, error) {
-		pl, err := openOne(ctx, dir, procoreURL, secrets)
-		if err != nil {
+	var server *broker.Server
+	var env []string
+	defer func() {
+		if server != nil {
+			server.Close()
+		}
+	}()
+	open := func(ctx context.Context, dir, procoreURL string, secrets local.Secrets) (pl *run.Pipeline, err error) {
+		var url string
+		if server, url, err = broker.StartListening(filepath.Join(dir, "broker")); err != nil {
 			return nil, err
 		}
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			pl.Close()
-			return nil, err
+		env = []string{
+			"TIEBACK_DATA=" + filepath.Join(dir, "console"), "TIEBACK_COMPANIES=" + filepath.Join(dir, "companies.yaml"), "TIEBACK_NATS_URL=" + url,
+			"TIEBACK_PROCORE_API_URL=" + procoreURL, "TIEBACK_PROCORE_LOGIN_URL=" + procoreURL, "TIEBACK_LOG_LEVEL=error",
 		}
-		pl.Console = &console.Options{Listener: l, Link: func(link string) { links <- link }}
-		return pl, nil
+		return local.Open(ctx, local.Parts{Data: dir, ProcoreURL: procoreURL, NATSURL: url, AdminAddr: "127.0.0.1:0", LogLevel: zapcore.ErrorLevel, Secrets: secrets})
 	}
-	return withPipeline(ctx, open, func(ctx context.Context, c *child, _ *run.Pipeline) error {
-		select {
-		case link := <-links:
-			if err := c.get(ctx, "/sign-in?link="+url.QueryEscape(link), new(bool)); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if _, err := c.export(ctx, o.Events, 0); err != nil { // warm up
+	return withPipeline(ctx, open, func(ctx context.Context, procore *child, _ *run.Pipeline) error {
+		t := theatre{procore: procore}
+		var err error
+		if t.console, err = startChild(ctx, "console", env...); err != nil {
 			return err
 		}
-		return compareViewers(ctx, o, c, out)
+		defer t.console.stop()
+		if t.viewers, err = startChild(ctx, "viewers"); err != nil {
+			return err
+		}
+		defer t.viewers.stop()
+		var link string
+		if err := t.console.get(ctx, "/link", &link); err != nil {
+			return err
+		}
+		if err := t.viewers.get(ctx, "/sign-in?link="+url.QueryEscape(link), new(bool)); err != nil {
+			return err
+		}
+		if _, err := t.round(ctx, o.Events, o.Viewers); err != nil { // warm up
+			return err
+		}
+		return t.compare(ctx, o, out)
 	})
 }
 
-func compareViewers(ctx context.Context, o Options, c *child, out io.Writer) error {
-	fmt.Fprintf(out, "%d vendor exports each time; a viewer loads the page Now every %v\nviewers   events/s   CPU s per 1,000 events   pages\n", o.Events, refreshEvery)
-	var rate, cpu [2]float64
-	for round := range 2 * viewerRounds {
-		with := (round + round/2) % 2 // 0 1 1 0 0 1 1 0: a trend does not favour one of them
-		var pages int64
-		if err := c.get(ctx, fmt.Sprintf("/viewers?n=%d", with*o.Viewers), &pages); err != nil {
+// theatre is the processes beside the pipeline.
+type theatre struct{ procore, console, viewers *child }
+
+// attended is the result of a round.
+type attended struct {
+	rate         float64 // events per second
+	cpu, console float64 // CPU seconds of the pipeline and of the console
+	seconds      float64
+	pages        int64 // loaded
+}
+
+// round measures n exports beside viewers.
+func (t theatre) round(ctx context.Context, n, viewers int) (is attended, err error) {
+	var began, ended float64
+	var pages int64
+	if err := t.viewers.get(ctx, fmt.Sprintf("/viewers?n=%d", viewers), &pages); err != nil {
+		return is, err
+	}
+	if err := t.console.get(ctx, "/cpu", &began); err != nil {
+		return is, err
+	}
+	before := cpuSeconds()
+	r, err := t.procore.export(ctx, n, 0)
+	if err != nil {
+		return is, err
+	}
+	is.cpu, is.seconds, is.rate = cpuSeconds()-before, r.Seconds, float64(n)/r.Seconds
+	if err := t.console.get(ctx, "/cpu", &ended); err != nil {
+		return is, err
+	}
+	is.console = ended - began
+	err = t.viewers.get(ctx, "/viewers?n=0", &pages)
+	is.pages = pages
+	return is, err
+}
+
+// compare measures rounds without and with viewers and prints them.
+func (t theatre) compare(ctx context.Context, o Options, out io.Writer) error {
+	fmt.Fprintf(out, "%d vendor exports each time; a viewer refreshes the page Now every %v\n", o.Events, refreshEvery)
+	fmt.Fprintln(out, "                     CPU s per 1,000 events\nviewers   events/s   pipeline   console   pages")
+	if o.Profile != "" {
+		if err := t.console.get(ctx, "/profile?file="+url.QueryEscape(o.Profile+".console"), new(bool)); err != nil {
 			return err
 		}
-		before := cpuSeconds()
-		r, err := c.export(ctx, o.Events, 0)
+	}
+	stop, err := profile(o.Profile)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	var sum [2]attended
+	for round := range 2 * viewerRounds {
+		with := (round + round/2) % 2 // 0 1 1 0 0 1 1 0: a trend does not favour one of them
+		is, err := t.round(ctx, o.Events, with*o.Viewers)
 		if err != nil {
 			return err
 		}
-		used := (cpuSeconds() - before) * 1000 / float64(o.Events)
-		if err := c.get(ctx, "/viewers?n=0", &pages); err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "%7d %10.0f %24.2f %7d\n", with*o.Viewers, float64(o.Events)/r.Seconds, used, pages)
-		rate[with] += float64(o.Events) / r.Seconds / viewerRounds
-		cpu[with] += used / viewerRounds
+		per := 1000 / float64(o.Events)
+		fmt.Fprintf(out, "%7d %10.0f %10.2f %9.2f %7d\n", with*o.Viewers, is.rate, is.cpu*per, is.console*per, is.pages)
+		sum[with].rate += is.rate / viewerRounds
+		sum[with].cpu += is.cpu * per / viewerRounds
+		sum[with].console += is.console * per / viewerRounds
+		sum[with].pages += is.pages
 	}
-	_, err := fmt.Fprintf(out, "mean      %8.0f %24.2f without viewers\nmean      %8.0f %24.2f with %d viewers (%+.1f %%, %+.1f %%)\n",
-		rate[0], cpu[0], rate[1], cpu[1], o.Viewers, 100*(rate[1]/rate[0]-1), 100*(cpu[1]/cpu[0]-1))
+	if err := t.console.get(ctx, "/profile", new(bool)); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "mean    %10.0f %10.2f %9.2f without viewers\nmean    %10.0f %10.2f %9.2f with %d viewers (%+.1f %% events/s, %+.1f %% CPU of the pipeline)\n",
+		sum[0].rate, sum[0].cpu, sum[0].console, sum[1].rate, sum[1].cpu, sum[1].console, o.Viewers, 100*(sum[1].rate/sum[0].rate-1), 100*(sum[1].cpu/sum[0].cpu-1))
 	return err
 }
 
-// audience is the viewers in the sandbox's process.
+// audience is the viewers.
 type audience struct {
 	client http.Client
 	now    string // the page's URL
@@ -104,7 +165,7 @@ func (a *audience) signIn(ctx context.Context, link string) error {
 		return err
 	}
 	a.client.Transport = &http.Transport{MaxIdleConnsPerHost: 1000}
-	return a.load(ctx, link)
+	return a.load(ctx, link, false)
 }
 
 // set ends the viewers and starts n others, whose first loads are spread over refreshEvery. It returns how many pages those
@@ -125,26 +186,29 @@ func (a *audience) set(ctx context.Context, n int) (int64, error) {
 }
 
 func (a *audience) view(ctx context.Context, wait time.Duration) {
-	for {
+	for loaded := false; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
 		}
-		if err := a.load(ctx, a.now); err != nil && ctx.Err() == nil {
+		if err := a.load(ctx, a.now, loaded); err != nil && ctx.Err() == nil {
 			a.failed.Store(fmt.Errorf("a viewer: %w", err))
 			return
 		}
 		a.pages.Add(1)
-		wait = refreshEvery
+		wait, loaded = refreshEvery, true
 	}
 }
 
-// load loads the page Now at an address.
-func (a *audience) load(ctx context.Context, address string) error {
+// load loads the page Now at an address, or refreshes it as htmx does.
+func (a *audience) load(ctx context.Context, address string, refresh bool) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
+	}
+	if refresh {
+		r.Header.Set("HX-Request", "true")
 	}
 	resp, err := a.client.Do(r)
 	if err != nil {

@@ -1,5 +1,5 @@
 // Package broker runs a JetStream server inside the process. It stores files on disk, syncs every write, and listens on no
-// port. Supervise restarts it after its disk was full.
+// port unless it is started by StartListening. Supervise restarts it after its disk was full.
 package broker
 
 import (
@@ -19,9 +19,10 @@ import (
 
 // Server is an embedded broker. Its methods may be called concurrently.
 type Server struct {
-	dir  string
-	log  *zap.Logger
-	lock *os.File
+	dir    string
+	log    *zap.Logger
+	listen bool
+	lock   *os.File
 
 	mu sync.Mutex
 	ns *server.Server // nil during a restart and after Close
@@ -38,16 +39,27 @@ var errNotRunning = errors.New("the embedded broker is not running")
 func Start(dir string) (*Server, error) { return StartLogging(dir, zap.NewNop()) }
 
 // StartLogging is Start with a log for the broker's warnings and errors.
-func StartLogging(dir string, log *zap.Logger) (*Server, error) {
+func StartLogging(dir string, log *zap.Logger) (*Server, error) { return open(dir, log, false) }
+
+// StartListening is Start with a free port of the loopback interface, on which it asks for no key, for clients in other processes
+// of a benchmark. After a restart by Supervise the port is another one.
+func StartListening(dir string) (s *Server, url string, err error) {
+	if s, err = open(dir, zap.NewNop(), true); err != nil {
+		return nil, "", err
+	}
+	return s, s.ns.ClientURL(), nil
+}
+
+func open(dir string, log *zap.Logger, listen bool) (*Server, error) {
 	lock, err := acquire(dir + ".lock")
 	if err != nil {
 		return nil, err
 	}
-	ns, err := start(dir, log)
+	ns, err := start(dir, log, listen)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &Server{dir: dir, log: log, lock: lock, ns: ns}, nil
+	return &Server{dir: dir, log: log, listen: listen, lock: lock, ns: ns}, nil
 }
 
 // acquire locks a file, as two brokers on one directory would corrupt it. The lock ends with the process.
@@ -68,9 +80,9 @@ func acquire(path string) (*os.File, error) {
 	return f, nil
 }
 
-func start(dir string, log *zap.Logger) (*server.Server, error) {
+func start(dir string, log *zap.Logger, listen bool) (*server.Server, error) {
 	ns, err := server.NewServer(&server.Options{
-		ServerName: "tieback", JetStream: true, StoreDir: dir, DontListen: true, NoSigs: true, SyncAlways: true, NoLog: true,
+		ServerName: "tieback", JetStream: true, StoreDir: dir, DontListen: !listen, Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, SyncAlways: true, NoLog: true,
 		MaxPayload: 8 << 20, // an ERP request of 1,000 lines is about 3 MB
 	})
 	if err != nil {

@@ -1,4 +1,5 @@
-// Marks the page as out of date when a refresh fails, so that old numbers are not taken for new ones.
+// Marks the page as out of date when a refresh fails, so that old numbers are not taken for new ones. A hidden page is not
+// refreshed until it is shown again.
 (function () {
   "use strict";
   var box;
@@ -19,5 +20,12 @@
   document.addEventListener("htmx:responseError", stale);
   document.addEventListener("htmx:afterOnLoad", function (e) {
     if (e.detail.successful) fresh();
+  });
+  document.addEventListener("htmx:beforeRequest", function (e) {
+    var by = e.detail.requestConfig.triggeringEvent;
+    if (document.hidden && by && by.type === "hx:poll:trigger") e.preventDefault();
+  });
+  document.addEventListener("visibilitychange", function () {
+    if (!document.hidden) document.dispatchEvent(new CustomEvent("visible"));
   });
 })();
