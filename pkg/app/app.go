@@ -77,7 +77,7 @@ func Logger(s settings.Settings) (*zap.Logger, error) {
 // Connect connects to the broker and sets Bus. It waits for the broker until ctx ends, so that services and broker
 // may start in any order. The caller sets o.Name and either o.URL or o.InProcess; the settings have the rest.
 func (a *App) Connect(ctx context.Context, o bus.Options) error {
-	o.Replicas, o.MaxBytes, o.Log = a.Settings.Replicas, a.Settings.MaxBytes, a.Log
+	o.Replicas, o.Retention, o.MaxBytes, o.Log = a.Settings.Replicas, a.Settings.Retention, a.Settings.MaxBytes, a.Log
 	if o.InProcess == nil { // the embedded broker has no port and asks for no key
 		o.NKeyFile, o.CAFile, o.TopologyManaged = a.Settings.NATSNKeyFile, a.Settings.NATSCAFile, a.Settings.TopologyManaged
 	}

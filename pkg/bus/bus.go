@@ -5,11 +5,12 @@
 //	publish    subject.go, messages.go, publisher.go (group commit), recent.go (duplicates), capacity.go (backpressure)
 //	consume    consumer.go, dispatcher.go, settle.go, attempts.go, quarantine.go, and package bus/scheduler (fairness)
 //	read       read.go, scan.go, losses.go
+//	remove     remove.go
 //	buckets    bucket.go (state), quota.go (Procore's rate limits)
 //
 // Package bus/topology declares the streams, consumers and permissions. A message of the kinds delivery, event, outcome and
 // closed is published at most once per subject (see IfAbsent). This is the idempotency guard of the pipeline, for as long
-// as Options.Retention.
+// as the stream keeps the message; see Remover.
 //
 // Streams and consumers are created by each process that connects (the default), or only by SetUp, so that other processes
 // need no permission to create them (Options.TopologyManaged).
@@ -32,14 +33,14 @@ import (
 
 // Options are the address of the broker and the configuration of its streams.
 type Options struct {
-	URL             string        // "": InProcess must be given
-	InProcess       nats.Option   // nats.InProcessServer of an embedded server
-	NKeyFile        string        // with an nkey seed, read for each connect; "": no login
-	CAFile          string        // PEM; certificate authorities of the broker; "": those of the system
-	Name            string        // of the service, as the broker shows it; replies go to _INBOX_<name>; "": tieback
-	TopologyManaged bool          // create no stream and no consumer, but wait for those of SetUp
-	Replicas        int           // minimum number of replicas of each stream; 0 means 1
-	Retention       time.Duration // of the pipeline's streams; 0: 30 days
+	URL             string      // "": InProcess must be given
+	InProcess       nats.Option // nats.InProcessServer of an embedded server
+	NKeyFile        string      // with an nkey seed, read for each connect; "": no login
+	CAFile          string      // PEM; certificate authorities of the broker; "": those of the system
+	Name            string      // of the service, as the broker shows it; replies go to _INBOX_<name>; "": tieback
+	TopologyManaged bool        // create no stream and no consumer, but wait for those of SetUp
+	Replicas        int         // minimum number of replicas of each stream; 0 means 1
+	Retention       topology.Retention
 	MaxBytes        uint64        // of all streams together; at nine tenths of it new deliveries are refused; 0: no limit
 	AckWait         time.Duration // of consumers without one of their own; 0: 30 s
 	Log             *zap.Logger

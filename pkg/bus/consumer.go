@@ -58,7 +58,8 @@ type Handler func(context.Context, Message) error
 //
 //	nil                    it is acked
 //	throttled              it is redelivered after the error's fault.RetryAfter; the attempt does not count; until
-//	                       then no other message of its company starts
+//	                       then no other message of its company starts. From the end of the stream's retention on, the
+//	                       error counts as permanent: the message would keep all later ones from being removed
 //	transient, ambiguous   it is redelivered after 1, 2, 4 … 60 Backoffs. The error counts as permanent once both are
 //	                       true: the message has had Attempts attempts, and it is older than RetryFor
 //	permanent              GiveUp is called, and the message acked; if GiveUp fails, it is redelivered
@@ -120,6 +121,9 @@ func (b *Bus) Consume(ctx context.Context, c Consumer) error {
 	c.defaults()
 	run := newDispatcher(b, c)
 	run.created = cons.CachedInfo().Created
+	if run.retention, err = b.Retention(ctx, c.Kind); err != nil {
+		return err
+	}
 	working, stop := context.WithCancel(ctx)
 	var extending sync.WaitGroup
 	extending.Go(func() { run.extendAckWait(working) })

@@ -22,6 +22,7 @@ type dispatcher struct {
 	handlers   sync.WaitGroup
 	roomFreed  chan struct{} // capacity 1; signals that there may be room for more messages
 	lookups    chan struct{} // a semaphore for calls of Done before a message is queued
+	retention  time.Duration // of the stream; 0: for ever
 	checked    time.Time     // when the consumer was last looked up; used by pull alone
 	mu         sync.Mutex    // guards the fields below
 	created    time.Time     // when the durable consumer was created, by the broker's clock

@@ -80,12 +80,12 @@ func (m watermark) accepted() uint64 {
 // Losses returns the losses of acknowledged messages that no operator has accepted. gaps are those that the caller found when
 // it scanned whole streams. A stream that does not exist counts as lost if it has a watermark.
 //
-// The streams of the kinds drop only their oldest messages, by age. Losses checks what follows from that:
+// Remover removes only the oldest messages of a stream, after their retention. Losses checks what follows from that:
 //
-//   - No sequence is missing between the first and the last. No service deletes, purges or rolls up messages, and a
+//   - No sequence is missing between the first and the last. No service deletes other messages or rolls them up, and a
 //     publication that the broker refuses uses no sequence.
-//   - A stream without a maximum age (TIEBACK_DEAD, TIEBACK_RESOLUTION) begins with sequence 1.
-//   - The oldest message that RecordWatermarks has seen exists until it reaches the stream's maximum age.
+//   - A stream without a retention (TIEBACK_DEAD, TIEBACK_RESOLUTION) begins with sequence 1.
+//   - The oldest message that RecordWatermarks has seen exists until its retention ends.
 //   - The newest message that RecordWatermarks has seen exists, and no other message has its sequence.
 //   - No consumer was delivered a sequence that is higher than the stream's last.
 //
@@ -314,7 +314,7 @@ func (b *Bus) writeWatermark(ctx context.Context, stream string, m watermark) (w
 // missing returns how many messages the stream has lost compared with its watermark, and how that was detected.
 func (b *Bus) missing(ctx context.Context, s jetstream.Stream, m watermark, delivered uint64) (uint64, string, error) {
 	info := s.CachedInfo()
-	now, age := info.State, info.Config.MaxAge
+	now, age := info.State, topology.RetentionOf(info.Config)
 	switch {
 	case m.Last > 0 && !m.Created.Equal(info.Created):
 		return m.Last - min(m.Last, max(m.accepted(), m.First-1)), "the stream was deleted and created again", nil
@@ -325,7 +325,7 @@ func (b *Bus) missing(ctx context.Context, s jetstream.Stream, m watermark, deli
 	case m.Last == 0:
 		return 0, "", nil
 	case age > 0 && now.FirstSeq > m.First && m.First > m.accepted() && m.FirstTime.Add(age).After(info.TimeStamp.Add(maxClockSkew)):
-		return min(now.FirstSeq, m.Last+1) - m.First, fmt.Sprintf("its oldest sequence went from %d to %d, although the messages in between have not yet reached the maximum age of %v", m.First, now.FirstSeq, age), nil
+		return min(now.FirstSeq, m.Last+1) - m.First, fmt.Sprintf("its oldest sequence went from %d to %d, although the messages in between have not yet reached the retention of %v", m.First, now.FirstSeq, age), nil
 	}
 	if info.Config.Name == topology.State.Stream() { // a newer message of the same key may have replaced the message m.Last
 		return 0, "", nil
@@ -372,7 +372,7 @@ func (b *Bus) shownGaps(ctx context.Context, s jetstream.Stream, accepted uint64
 		n += lost
 	}
 	var known uint64
-	if info.Config.MaxAge == 0 && info.State.FirstSeq > accepted+1 {
+	if topology.RetentionOf(info.Config) == 0 && info.State.FirstSeq > accepted+1 {
 		known = info.State.FirstSeq - 1 - accepted
 	}
 	switch {

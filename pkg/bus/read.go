@@ -129,13 +129,13 @@ func (b *Bus) LastSequence(ctx context.Context, k Kind) (uint64, error) {
 	return info.State.LastSeq, nil
 }
 
-// Retention returns how long a kind's messages are kept; 0: for ever.
+// Retention returns how long a kind's finished messages are kept; 0: for ever.
 func (b *Bus) Retention(ctx context.Context, k Kind) (time.Duration, error) {
 	info, err := b.info(ctx, k)
 	if err != nil {
 		return 0, err
 	}
-	return info.Config.MaxAge, nil
+	return topology.RetentionOf(info.Config), nil
 }
 
 func (b *Bus) info(ctx context.Context, k Kind) (*jetstream.StreamInfo, error) {

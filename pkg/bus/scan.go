@@ -11,6 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // Scan selects messages of a kind's stream. It is for commands and reports, which read many messages at once; Read is for
@@ -161,7 +163,7 @@ func (r *scanner) gap(ctx context.Context, report func(Gap), next uint64, m *jet
 	if err != nil {
 		return 0, err
 	}
-	if now.Config.MaxAge > 0 { // the missing messages may have expired in the meantime
+	if topology.RetentionOf(now.Config) > 0 { // the missing messages may have been removed in the meantime
 		next = max(next, now.State.FirstSeq)
 	}
 	if next <= to {

@@ -131,7 +131,8 @@ func (d *dispatcher) settle(ctx context.Context, p *prefetched, msg Message, his
 		return "done"
 	}
 	class := fault.ClassOf(err)
-	if class == fault.Throttled {
+	kept := d.retention == 0 || time.Since(msg.Stored) < d.retention
+	if class == fault.Throttled && (kept || history == nil) {
 		if history != nil {
 			d.saveHistory(ctx, msg, Attempts{Done: history.Done}.withFailure(err, *history))
 		}
@@ -140,7 +141,7 @@ func (d *dispatcher) settle(ctx context.Context, p *prefetched, msg Message, his
 		return "throttled"
 	}
 	retry := msg.Attempt < d.Attempts || time.Since(msg.Stored) < d.RetryFor
-	if class == fault.Permanent || !retry {
+	if class == fault.Permanent || !retry || !kept {
 		deadLetterErr := d.GiveUp(ctx, msg, err)
 		if deadLetterErr == nil {
 			d.ack(ctx, p, msg)

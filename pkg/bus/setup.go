@@ -69,7 +69,7 @@ func (b *Bus) ensureStream(ctx context.Context, spec topology.Stream) (s jetstre
 	s, err = create(ctx, b, "stream "+spec.Name, func(ctx context.Context) (jetstream.Stream, error) {
 		s, err := b.js.Stream(ctx, spec.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return b.js.CreateOrUpdateStream(ctx, spec.For(0))
+			return b.js.CreateOrUpdateStream(ctx, spec.For(nil))
 		}
 		if err != nil {
 			return nil, err
@@ -78,7 +78,7 @@ func (b *Bus) ensureStream(ctx context.Context, spec topology.Stream) (s jetstre
 		if topology.IsNewer(before.Metadata) {
 			return s, nil
 		}
-		cfg := spec.For(before.Replicas)
+		cfg := spec.For(before)
 		if spec.Volatile && (cfg.Storage != before.Storage || cfg.PersistMode != before.PersistMode) {
 			if err := b.js.DeleteStream(ctx, spec.Name); err != nil && !isNotFound(err) {
 				return nil, err

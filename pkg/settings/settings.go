@@ -10,9 +10,12 @@ import (
 	"net/url"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap/zapcore"
+
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // The variables by which a command finds a console.
@@ -24,29 +27,30 @@ const (
 
 // Settings are the values of the variables, with defaults applied.
 type Settings struct {
-	Data            string        // TIEBACK_DATA: the data folder
-	NATSURL         string        // TIEBACK_NATS_URL; "": the embedded server
-	NATSNKeyFile    string        // TIEBACK_NATS_NKEY_FILE: nkey seed, read at each connect; "": none
-	NATSCAFile      string        // TIEBACK_NATS_CA_FILE: PEM certificates to verify the broker with; "": the system's roots
-	TopologyManaged bool          // TIEBACK_NATS_TOPOLOGY=managed: only the provisioner creates streams and consumers; with create each process does
-	Replicas        int           // TIEBACK_NATS_REPLICAS: of every stream
-	MaxBytes        uint64        // TIEBACK_NATS_MAX_BYTES: of all streams together; 0: unlimited
-	ProcoreAPIURL   string        // TIEBACK_PROCORE_API_URL
-	ProcoreLoginURL string        // TIEBACK_PROCORE_LOGIN_URL
-	Companies       string        // TIEBACK_COMPANIES: the companies file
-	Webhooks        string        // TIEBACK_WEBHOOKS: hashes of webhook tokens, for ingest; default webhooks/webhooks.json beside the companies file
-	IngestAddr      string        // TIEBACK_INGEST_ADDR
-	AdminAddr       string        // TIEBACK_ADMIN_ADDR
-	ConsoleAddr     string        // TIEBACK_CONSOLE_ADDR: of the console's pages and API; "off": no console
-	ConsoleAccess   string        // TIEBACK_CONSOLE_ACCESS: the file that says who may use the console; "": a user with a one-time link, on loopback only
-	ConsoleNotify   string        // TIEBACK_CONSOLE_NOTIFY: the file of those whom the console notifies; "": nobody
-	ConsoleKeep     time.Duration // TIEBACK_CONSOLE_KEEP: how long the console's index keeps a request after its last message
-	Routes          string        // TIEBACK_PROCORE_ROUTES: path overrides; "": none
-	LogLevel        zapcore.Level // TIEBACK_LOG_LEVEL
-	Deadline        time.Duration // TIEBACK_DEADLINE: time until an unfinished event is closed as failed
-	SyncDeadline    time.Duration // TIEBACK_SYNC_DEADLINE: the same for syncs
-	SweepEvery      time.Duration // TIEBACK_SWEEP_EVERY: interval between sweeps of a company
-	Traces          string        // TIEBACK_TRACES: URL of an OTLP collector; "": no traces
+	Data            string             // TIEBACK_DATA: the data folder
+	NATSURL         string             // TIEBACK_NATS_URL; "": the embedded server
+	NATSNKeyFile    string             // TIEBACK_NATS_NKEY_FILE: nkey seed, read at each connect; "": none
+	NATSCAFile      string             // TIEBACK_NATS_CA_FILE: PEM certificates to verify the broker with; "": the system's roots
+	TopologyManaged bool               // TIEBACK_NATS_TOPOLOGY=managed: only the provisioner creates streams and consumers; with create each process does
+	Replicas        int                // TIEBACK_NATS_REPLICAS: of every stream
+	MaxBytes        uint64             // TIEBACK_NATS_MAX_BYTES: of all streams together; 0: unlimited
+	Retention       topology.Retention // TIEBACK_RETENTION_…, by kind; 0 (keep): as the streams have it
+	ProcoreAPIURL   string             // TIEBACK_PROCORE_API_URL
+	ProcoreLoginURL string             // TIEBACK_PROCORE_LOGIN_URL
+	Companies       string             // TIEBACK_COMPANIES: the companies file
+	Webhooks        string             // TIEBACK_WEBHOOKS: hashes of webhook tokens, for ingest; default webhooks/webhooks.json beside the companies file
+	IngestAddr      string             // TIEBACK_INGEST_ADDR
+	AdminAddr       string             // TIEBACK_ADMIN_ADDR
+	ConsoleAddr     string             // TIEBACK_CONSOLE_ADDR: of the console's pages and API; "off": no console
+	ConsoleAccess   string             // TIEBACK_CONSOLE_ACCESS: the file that says who may use the console; "": a user with a one-time link, on loopback only
+	ConsoleNotify   string             // TIEBACK_CONSOLE_NOTIFY: the file of those whom the console notifies; "": nobody
+	ConsoleKeep     time.Duration      // TIEBACK_CONSOLE_KEEP: how long the console's index keeps a request after its last message
+	Routes          string             // TIEBACK_PROCORE_ROUTES: path overrides; "": none
+	LogLevel        zapcore.Level      // TIEBACK_LOG_LEVEL
+	Deadline        time.Duration      // TIEBACK_DEADLINE: time until an unfinished event is closed as failed
+	SyncDeadline    time.Duration      // TIEBACK_SYNC_DEADLINE: the same for syncs
+	SweepEvery      time.Duration      // TIEBACK_SWEEP_EVERY: interval between sweeps of a company
+	Traces          string             // TIEBACK_TRACES: URL of an OTLP collector; "": no traces
 }
 
 // Load reads the variables with getenv, usually os.Getenv. Its error lists all invalid variables.
@@ -88,8 +92,19 @@ func Load(getenv func(string) string) (Settings, error) {
 		}
 		return d
 	}
+	keep := func(kind topology.Kind) time.Duration {
+		name := "TIEBACK_RETENTION_" + strings.ToUpper(string(kind))
+		if get(name, "keep") == "keep" {
+			return 0
+		}
+		return duration(name, "")
+	}
 	s.Deadline, s.SyncDeadline, s.SweepEvery = duration("TIEBACK_DEADLINE", "15m"), duration("TIEBACK_SYNC_DEADLINE", "2h"), duration("TIEBACK_SWEEP_EVERY", "5m")
 	s.ConsoleKeep = duration("TIEBACK_CONSOLE_KEEP", "8784h")
+	s.Retention = topology.Retention{Delivery: keep(topology.Delivery), Event: keep(topology.Event), Outcome: keep(topology.Outcome), Closed: keep(topology.Closed)}
+	if len(errs) == 0 { // otherwise a wrong duration would be named twice
+		errs = append(errs, s.Retention.Check(max(s.Deadline, s.SyncDeadline)))
+	}
 	if s.Traces != "" {
 		errs = append(errs, web("TIEBACK_TRACES", s.Traces))
 	}

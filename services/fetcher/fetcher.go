@@ -106,13 +106,16 @@ func (s *Service) handle(ctx context.Context, m bus.Message) error {
 	return err
 }
 
-// done reports whether the event of a delivery was already published, or the fetcher gave up on the delivery.
+// done reports whether the event of a delivery was already published, or the fetcher gave up on the delivery. Close-outs are kept
+// longer than events and outcomes.
 func (s *Service) done(ctx context.Context, m bus.Message) (bool, error) {
-	fetched, err := s.Bus.Has(ctx, bus.Any(bus.Event, m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run))
-	if fetched || err != nil {
-		return fetched, err
+	company, request := m.Subject.Company, m.Subject.Request
+	for _, next := range []bus.Subject{bus.Any(bus.Event, company, request), bus.For(bus.Outcome, "", company, request), bus.Any(bus.Closed, company, request)} {
+		if done, err := s.Bus.Has(ctx, next.WithRun(m.Subject.Run)); done || err != nil {
+			return done, err
+		}
 	}
-	return s.Bus.Has(ctx, bus.For(bus.Outcome, "", m.Subject.Company, m.Subject.Request).WithRun(m.Subject.Run))
+	return false, nil
 }
 
 // skip publishes the outcome of a request that Procore created before the time in the company's setting "since". The request gets no event.

@@ -82,6 +82,6 @@ func setUp(ctx context.Context, args []string, getenv func(string) string, out i
 	}
 	ctx, cancel := context.WithTimeout(ctx, *wait)
 	defer cancel()
-	o := bus.Options{URL: s.NATSURL, NKeyFile: s.NATSNKeyFile, CAFile: s.NATSCAFile, Name: "provisioner", Replicas: s.Replicas, Log: log}
+	o := bus.Options{URL: s.NATSURL, NKeyFile: s.NATSNKeyFile, CAFile: s.NATSCAFile, Name: "provisioner", Replicas: s.Replicas, Retention: s.Retention, Log: log}
 	return bus.SetUp(ctx, o, func(what, result string) { fmt.Fprintf(out, "%s: %s\n", what, result) })
 }

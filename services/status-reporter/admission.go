@@ -2,6 +2,7 @@ package statusreporter
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,7 +23,7 @@ import (
 //
 //	of unknown type ("_")   an outcome may have failures; success only as checkSwept describes
 //	of an event type        it may have the marks, unlinks and links of its catalogue row; success only for request details
-//	                        that its event names
+//	                        that its event names, or the request in Procore if it is a replay and its event was removed
 //
 // The error is permanent if the outcome is refused. After any other error, admit should be called again.
 func (s *Service) admit(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) error {
@@ -192,9 +193,38 @@ func (s *Service) checkDetails(ctx context.Context, outcome bus.Message, details
 			// The request has an event, of another type, so the replica that answered does not lag behind.
 			return refusal(fmt.Errorf("it reports success of request details %v, but request %d has no event %s", details, subject.Request, subject.Type))
 		}
-		return missing(outcome, fmt.Errorf("it reports success of request details %v, but the event %s of request %d does not exist or has expired", details, subject.Type, subject.Request))
+		err = missing(outcome, fmt.Errorf("it reports success of request details %v, but the event %s of request %d does not exist or has been removed", details, subject.Type, subject.Request))
+		if subject.Run == "" || has || fault.ClassOf(err) != fault.Permanent {
+			return err
+		}
+		return s.checkProcore(ctx, outcome, details, err)
 	}
 	return refusal(fmt.Errorf("it reports success of request details %v, but the event %s of request %d does not name all of them", details, subject.Type, subject.Request))
+}
+
+// checkProcore checks an outcome that was replayed after its event had been removed: the request in Procore must have the outcome's
+// type, and name all of the request details. refused is the error if it does not.
+func (s *Service) checkProcore(ctx context.Context, outcome bus.Message, details []int64, refused error) error {
+	session, err := s.Procore.Company(outcome.Subject.Company)
+	if err != nil {
+		return err
+	}
+	raw, err := session.Do(ctx, procore.Call{Route: procore.GetERPRequest, ID: outcome.Subject.Request})
+	if err != nil {
+		return err
+	}
+	var request struct {
+		Name string `json:"request_name"`
+	}
+	if json.Unmarshal(raw, &request) != nil {
+		return refused
+	}
+	row, _ := catalogue.Lookup(request.Name)
+	named := procore.RequestDetails(raw)
+	if row.Name != outcome.Subject.Type || slices.ContainsFunc(details, func(id int64) bool { return !slices.Contains(named, id) }) {
+		return refused
+	}
+	return nil
 }
 
 // event returns the event of a subject. It returns nil if the stream has no such event, or if the event is malformed.

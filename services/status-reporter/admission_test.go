@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/company"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/procore"
+	"github.com/tieback/tieback/pkg/procore/procoretest"
 	"github.com/tieback/tieback/pkg/state"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
@@ -295,6 +300,44 @@ func TestSkippedRequestHasNoEffect(t *testing.T) {
 		err := checkContents(of(c.subject), o)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// An outcome that is replayed after its event was removed is checked against the request in Procore. An outcome of a first run is
+// not: it is reported, or given up, before its event is removed.
+func TestReplayedOutcomeWithoutEvent(t *testing.T) {
+	calls := 0
+	url := procoretest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		calls++
+		fmt.Fprint(w, `{"id": 1, "request_name": "create_vendor", "request_data": {"request_detail_id": 11}}`)
+	}))
+	set := company.Set{7: company.New(7, company.Secrets{ClientID: "c", ClientSecret: "s"})}
+	client, err := procore.New(procore.Config{APIURL: url, LoginURL: url}, set, prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, subject string
+		detail        int64
+		admitted      bool
+		calls         int
+	}{
+		{"a replay", "export.create_vendor.7.1.42", 11, true, 1},
+		{"a replay that names another request detail", "export.create_vendor.7.1.42", 12, false, 1},
+		{"a replay of another type", "unlink.unlink_vendor.7.1.42", 11, false, 1},
+		{"a first run", "export.create_vendor.7.1", 11, false, 0},
+	} {
+		subject, err := bus.Parse("tb.outcome." + c.subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls = 0
+		s := &Service{Deps: Deps{Procore: client}, store: records{}}
+		o := &tiebackv1.Outcome{Type: subject.Type, CompanyId: 7, ErpRequestId: 1, CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: c.detail, Status: good}}}
+		err = s.admit(t.Context(), bus.Message{Subject: subject, Stored: time.Now().Add(-time.Hour)}, o)
+		if (err == nil) != c.admitted || err != nil && fault.ClassOf(err) != fault.Permanent || calls != c.calls {
+			t.Errorf("%s: %d calls, %v", c.name, calls, err)
 		}
 	}
 }

@@ -98,7 +98,7 @@ func New(d Deps, reg prometheus.Registerer) (*Service, error) {
 	return s, errors.Join(reg.Register(s.sweeps), reg.Register(s.found), reg.Register(s.last))
 }
 
-// Run sweeps until ctx ends. Companies are swept independently, so that no company waits for another's rate limit.
+// Run sweeps, and removes old messages of the streams, until ctx ends. Companies are swept independently, so that no company waits for another's rate limit.
 func (s *Service) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -108,6 +108,7 @@ func (s *Service) Run(ctx context.Context) error {
 		companies = append(companies, c)
 		all.Go(func() { c.run(ctx) })
 	}
+	all.Go(func() { s.removeOld(ctx) })
 	nc := s.Bus.JetStream().Conn()
 	connected := nc.StatusChanged(nats.CONNECTED)
 	defer nc.RemoveStatusListener(connected)
@@ -122,6 +123,32 @@ func (s *Service) Run(ctx context.Context) error {
 			for _, c := range companies {
 				c.trigger()
 			}
+		}
+	}
+}
+
+// removeEvery is the time between two calls of bus.Remover.
+const removeEvery = 10 * time.Minute
+
+// removeOld removes messages whose retention has ended, until ctx ends.
+func (s *Service) removeOld(ctx context.Context) {
+	r := s.Bus.NewRemover()
+	tick := time.NewTicker(removeEvery)
+	defer tick.Stop()
+	for {
+		removed, err := r.Remove(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.Log.Warn("could not remove old messages, will try again", zap.Error(err))
+		default:
+			s.Log.Debug("removed messages whose retention has ended", zap.Any("messages", removed))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 		}
 	}
 }

@@ -47,6 +47,8 @@ func TestStolenKeyPermitsNothingElse(t *testing.T) {
 			"$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.export.tb.event.export.>", "$JS.API.CONSUMER.DURABLE.CREATE.TIEBACK_EVENT.export",
 			"$JS.API.CONSUMER.CREATE.TIEBACK_EVENT", "$JS.API.CONSUMER.DELETE.TIEBACK_OUTCOME.status-reporter", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_DELIVERY.fetcher",
 			"$JS.ACK.TIEBACK_EVENT.export.1.1.1.1.0", "$KV.tieback-seen.TIEBACK_DEAD",
+			"$JS.API.STREAM.PURGE.TIEBACK_DEAD", "$JS.API.STREAM.PURGE.TIEBACK_RESOLUTION", "$JS.API.STREAM.PURGE.KV_tieback-state", "$JS.API.STREAM.MSG.DELETE.TIEBACK_EVENT",
+			"$JS.API.STREAM.UPDATE.TIEBACK_EVENT", "$JS.API.STREAM.DELETE.TIEBACK_EVENT",
 		},
 		"lag-exporter": {"tb.delivery._._.7.9", "tb.dead._._.7.9", "$KV.tieback-state.link.7.vendor.35", "$KV.tieback-quota.7", "$JS.API.CONSUMER.DELETE.TIEBACK_EVENT.export", "$JS.API.CONSUMER.PAUSE.TIEBACK_EVENT.export", "$JS.API.STREAM.MSG.GET.KV_tieback-state"},
 		"console": {

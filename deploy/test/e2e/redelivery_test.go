@@ -55,8 +55,9 @@ func TestLostAcksCauseNoDeadLetter(t *testing.T) {
 	}
 }
 
-// All durable consumers are lost after requests of all event types and a hundred vendors were closed. Everything is delivered
-// again as if for the first time. That costs no call to Procore or the ERP, and a new request is closed at once.
+// All durable consumers are lost after requests of all event types and a hundred vendors were closed, and the events and outcomes
+// have been removed. Everything is delivered again as if for the first time. That costs no call to Procore
+// or the ERP, and a new request is closed at once.
 func TestRecreatedConsumersRepeatNothing(t *testing.T) {
 	t.Parallel()
 	writes := &atomic.Int64{}
@@ -72,6 +73,11 @@ func TestRecreatedConsumersRepeatNothing(t *testing.T) {
 	w.must(w.sandbox.Fail(sandbox.FaultRule{Path: "/erp_requests/", Kind: sandbox.FaultStatus, Status: 403, Times: 1}))
 	refused := w.press("create_vendor") // a dead letter of the fetcher, which makes no more calls
 	w.closedHere(refused)
+	for _, kind := range []bus.Kind{bus.Event, bus.Outcome} { // as bus.Remover does
+		s, err := l.Bus.JetStream().Stream(t.Context(), kind.Stream())
+		w.must(err)
+		w.must(s.Purge(t.Context()))
+	}
 	l.stop()
 	w.deleteConsumers(srv)
 

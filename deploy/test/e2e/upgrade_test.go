@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/request"
@@ -210,7 +211,7 @@ func TestStreamsOfOlderVersionAreUpdated(t *testing.T) {
 	w.succeeded(id)
 	s, err := l.Bus.JetStream().Stream(t.Context(), bus.Delivery.Stream())
 	w.must(err)
-	if cfg := s.CachedInfo().Config; !cfg.AllowAtomicPublish || cfg.MaxAge != 30*24*time.Hour {
+	if cfg := s.CachedInfo().Config; !cfg.AllowAtomicPublish || cfg.MaxAge != 0 || topology.RetentionOf(cfg) != topology.DefaultRetention.Delivery {
 		t.Errorf("the stream is %+v", cfg)
 	}
 	if cfg := l.quiet(bus.Delivery, "fetcher").Config; cfg.MaxDeliver != -1 || cfg.MaxAckPending <= 10 || cfg.FilterSubject != "tb.delivery.>" {

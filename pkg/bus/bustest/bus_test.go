@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
@@ -250,13 +249,16 @@ func TestDeadLetterContainsMessage(t *testing.T) {
 // duplicates only for ten minutes.
 func TestMessageHasOneDeadLetter(t *testing.T) {
 	t.Parallel()
-	o := bustest.Options(bustest.Start(t, server.Options{}))
-	o.Retention = time.Second
-	b, err := bus.Connect(t.Context(), o)
+	b := bustest.Connect(t)
+	s, err := b.JetStream().Stream(t.Context(), bus.Dead.Stream())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(b.Close)
+	cfg := s.CachedInfo().Config
+	cfg.Duplicates = time.Second
+	if _, err := b.JetStream().UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
 	for i := range 3 {
 		m := bus.Message{Subject: bus.For(bus.Outcome, "create_vendor", 7, 9), Data: []byte("whole"), Stream: "S", Sequence: max(uint64(i), 1)}
 		if err := b.DeadLetter(t.Context(), "status-reporter", m, fault.Permanentf("why")); err != nil {

@@ -34,12 +34,15 @@ func StreamDifferences(has jetstream.StreamConfig, c Config) []string {
 	case IsNewer(has.Metadata):
 		return nil
 	}
-	want := all[i].For(has.Replicas)
+	want := all[i].For(&has)
 	var differences []string
 	if has.Replicas < want.Replicas {
 		differences = []string{fmt.Sprintf("has %d replicas, TIEBACK_NATS_REPLICAS says %d", has.Replicas, want.Replicas)}
 	}
 	differences = append(differences, compare(fields(want), fields(has), "num_replicas")...)
+	if is, should := RetentionOf(has), RetentionOf(want); is != should {
+		differences = append(differences, fmt.Sprintf("has the retention %v, should have %v", is, should))
+	}
 	return append(differences, versionDifferences(has.Metadata)...)
 }
 

@@ -14,10 +14,11 @@ import (
 //
 //	service          writes                                reads, beside its own consumer
 //	ingest           deliveries                            newest message of a subject that it writes
-//	fetcher          events; dead letters                  newest message of a subject that it writes; state
+//	fetcher          events; dead letters                  newest message of a subject that it writes, or of tb.closed; state
 //	export … reset   their category's outcomes and dead    newest message of a subject that they write; state
 //	status-reporter  outcomes (deadlines), closed, dead    events; newest message of a subject that it writes; state
-//	sweep            deliveries, outcomes (swept)          all streams; state
+//	sweep            deliveries, outcomes (swept);         all streams; state
+//	                 removes old messages; see bus.Remover
 //	lag-exporter     watermarks                            all streams
 //	console          replays, resolutions, deliveries      all streams; state
 //	                 (sweep); links, pauses, retries
@@ -45,6 +46,7 @@ type user struct {
 	readsWatermarks  bool     // of all streams
 	writesWatermarks bool     // of all streams
 	inspects         bool     // lists streams and consumers
+	removes          bool     // purges the streams of the kinds that have a retention
 	provisions       bool
 }
 
@@ -54,7 +56,7 @@ func users() []user {
 		{name: "ingest", writes: []string{"tb.delivery.>"}, lookups: []string{"tb.delivery.>"}},
 		{
 			name: "fetcher", writes: []string{"tb.event.>", "tb.outcome._._.>", "tb.dead._._.>"},
-			lookups: []string{"tb.event.>", "tb.outcome._._.>", "tb.dead._._.>"}, readsState: true, procore: true,
+			lookups: []string{"tb.event.>", "tb.outcome._._.>", "tb.closed.>", "tb.dead._._.>"}, readsState: true, procore: true,
 		},
 	}
 	for _, c := range catalogue.Categories {
@@ -67,7 +69,7 @@ func users() []user {
 		},
 		user{
 			name: "sweep", writes: []string{"tb.delivery.>", "tb.outcome._._.*.*.swept"}, reads: Kinds,
-			readsState: true, keys: []string{swept}, procore: true,
+			readsState: true, keys: []string{swept}, procore: true, removes: true,
 		},
 		user{name: "lag-exporter", reads: Kinds, readsWatermarks: true, writesWatermarks: true},
 		user{
@@ -169,6 +171,13 @@ func (u user) grants() grants {
 	for _, k := range u.reads {
 		g.addRead(k.Stream())
 		g.addAPI("CONSUMER.INFO." + k.Stream() + ".*")
+	}
+	if u.removes {
+		for _, k := range Kinds {
+			if DefaultRetention.Of(k) > 0 {
+				g.addAPI("STREAM.PURGE." + k.Stream())
+			}
+		}
 	}
 	u.addBuckets(&g)
 	if u.inspects {

@@ -1,22 +1,24 @@
 // Package topology declares what Tieback has at the broker: the streams, the durable consumers, and the accounts and
 // permissions of the services. It connects to nothing; package bus creates what it declares.
 //
-//	stream              subjects           retention         written by
-//	TIEBACK_DELIVERY    tb.delivery.>      Config.Retention  ingest; sweep; people (replays)
-//	TIEBACK_EVENT       tb.event.>         Config.Retention  fetcher; people (replays)
-//	TIEBACK_OUTCOME     tb.outcome.>       Config.Retention  workers; fetcher (failures, requests not processed); status-reporter (deadlines); sweep; people (replays)
-//	TIEBACK_CLOSED      tb.closed.>        Config.Retention  status-reporter
-//	TIEBACK_DEAD        tb.dead.>          for ever          the stage that gives up
-//	TIEBACK_RESOLUTION  tb.resolution.>    for ever          people, through tieback dead or the console
+//	stream              subjects           retention  written by
+//	TIEBACK_DELIVERY    tb.delivery.>      Retention  ingest; sweep; people (replays)
+//	TIEBACK_EVENT       tb.event.>         Retention  fetcher; people (replays)
+//	TIEBACK_OUTCOME     tb.outcome.>       Retention  workers; fetcher (failures, requests not processed); status-reporter (deadlines); sweep; people (replays)
+//	TIEBACK_CLOSED      tb.closed.>        Retention  status-reporter
+//	TIEBACK_DEAD        tb.dead.>          for ever   the stage that gives up
+//	TIEBACK_RESOLUTION  tb.resolution.>    for ever   people, through tieback dead or the console
 //	KV_tieback-quota    Procore's rate limits and refused logins, for display: see bus.Quota
 //	KV_tieback-seen     the streams' watermarks: see bus.RecordWatermarks
 //	KV_tieback-state    records of package state, and attempts: see bus.Bucket
 //
 // All streams have the limits retention policy: an ack deletes nothing, and the history of a request can be read by its
-// subject.
+// subject. The streams of the kinds have no maximum age at the broker, which would delete unfinished messages too. The sweep
+// removes finished messages when their retention has ended; see bus.Remover.
 package topology
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"time"
@@ -64,15 +66,15 @@ func (b Bucket) Subject(key string) string { return "$KV." + string(b) + "." + k
 
 // Config are the settings of the streams that an operator chooses.
 type Config struct {
-	Replicas  int           // minimum number of replicas of each stream; 0 means 1
-	Retention time.Duration // of the pipeline's streams; 0: 30 days
+	Replicas  int // minimum number of replicas of each stream; 0 means 1
+	Retention Retention
 }
 
 // version is the version of the configuration of streams, buckets and durable consumers. Increment it with every change
 // to that configuration. It is stored in their metadata, so that an older version does not revert the configuration of a
 // newer one.
 const (
-	version    = 1
+	version    = 2
 	versionKey = "tieback.layout"
 )
 
@@ -89,8 +91,10 @@ func IsNewer(metadata map[string]string) bool {
 // Stream is the configuration of a stream in this version.
 type Stream struct {
 	jetstream.StreamConfig
-	LeaderReads bool // with replicas, only the leader answers reads: a follower may lag
-	Volatile    bool // it may lose its content; see For
+	LeaderReads bool          // with replicas, only the leader answers reads: a follower may lag
+	Volatile    bool          // it may lose its content; see For
+	Keep        time.Duration // how long finished messages are kept; 0: as the existing stream says, or Default
+	Default     time.Duration // of Keep, for a new stream; 0: messages are kept for ever, or as StreamConfig says
 }
 
 // Streams returns all streams, including those of the buckets.
@@ -104,19 +108,13 @@ func Streams(c Config) []Stream {
 
 // KindStream returns the stream of a kind.
 func KindStream(k Kind, c Config) Stream {
-	if c.Retention == 0 {
-		c.Retention = 30 * 24 * time.Hour
-	}
 	cfg := jetstream.StreamConfig{
 		Name: k.Stream(), Subjects: []string{k.Subjects()},
-		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxAge: c.Retention,
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
 		Storage: jetstream.FileStorage, Replicas: c.Replicas,
-		Duplicates: min(10*time.Minute, c.Retention), AllowAtomicPublish: true,
+		Duplicates: 10 * time.Minute, AllowAtomicPublish: true,
 	}
-	if k == Dead || k == Resolution {
-		cfg.MaxAge = 0 // dead letters and their resolutions do not expire
-	}
-	return Stream{StreamConfig: cfg}
+	return Stream{StreamConfig: cfg, Keep: c.Retention.Of(k), Default: DefaultRetention.Of(k)}
 }
 
 // StateStream returns the stream of the bucket State. Clients for key-value buckets can open it. It is not created with their
@@ -155,17 +153,23 @@ func QuotaStream(c Config) Stream {
 	}}
 }
 
-// For returns the configuration to create or update the stream with. replicas is the number that the stream has now,
-// or 0 if it does not exist. For never lowers the number: a command that runs in a shell without TIEBACK_NATS_REPLICAS must
-// not remove replicas.
+// For returns the configuration to create or update the stream with. has is the configuration that the stream has now; nil: it
+// does not exist. For never lowers the number of replicas, and changes the retention only if Keep is set: a command that runs in
+// a shell without TIEBACK_NATS_REPLICAS or TIEBACK_RETENTION_… must not remove replicas or shorten the retention.
 //
 // A volatile stream is not synced to disk, but must exist after a restart, because services may have no right to create
 // it. With several replicas its storage is memory, because the cluster keeps the stream's configuration. A single broker
 // would lose that configuration, so there it is a file with asynchronous writes.
-func (s Stream) For(replicas int) jetstream.StreamConfig {
+func (s Stream) For(has *jetstream.StreamConfig) jetstream.StreamConfig {
 	cfg := s.StreamConfig
+	if has == nil {
+		has = &jetstream.StreamConfig{}
+	}
 	cfg.Metadata = metadata()
-	cfg.Replicas = max(1, cfg.Replicas, replicas)
+	if keep := cmp.Or(s.Keep, RetentionOf(*has), s.Default); keep > 0 {
+		cfg.Metadata[retentionKey] = keep.String()
+	}
+	cfg.Replicas = max(1, cfg.Replicas, has.Replicas)
 	cfg.AllowDirect = !s.LeaderReads || cfg.Replicas == 1
 	switch {
 	case s.Volatile && cfg.Replicas == 1:

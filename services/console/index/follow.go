@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 const (
@@ -158,7 +159,7 @@ func (x *Index) look(ctx context.Context, b *bus.Bus, k bus.Kind, c cursor) (*st
 	case c.next < info.State.FirstSeq && c.next > 1:
 		log.Warn("messages were deleted before the index read them", zap.Uint64("from", c.next), zap.Uint64("to", info.State.FirstSeq-1))
 	}
-	c.created, c.kept = info.Created, info.Config.MaxAge
+	c.created, c.kept = info.Created, topology.RetentionOf(info.Config)
 	if k == bus.Event {
 		x.kept.Store(int64(c.kept))
 	}

@@ -44,7 +44,7 @@ func (d *Doctor) checkStreams(ctx context.Context, r *findings, b *bus.Bus) {
 func (d *Doctor) checkStream(r *findings, info *jetstream.StreamInfo) bool {
 	const check, nodes = "streams", "check that all nodes of the broker run, and reach each other"
 	name, before := info.Config.Name, len(r.all)
-	if differences := topology.StreamDifferences(info.Config, topology.Config{Replicas: d.Settings.Replicas}); len(differences) > 0 {
+	if differences := topology.StreamDifferences(info.Config, topology.Config{Replicas: d.Settings.Replicas, Retention: d.Settings.Retention}); len(differences) > 0 {
 		r.warn(check, "run the provisioner of this version, or restart a service", "%s %s", name, strings.Join(differences, "; "))
 	}
 	if info.Cluster != nil && info.Cluster.Leader == "" {
