@@ -20,7 +20,7 @@ FUZZTIME ?= 30000x
 BASE ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
 
 # Pinned tools, built once into bin.
-TOOLS := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/protoc-gen-connect-go bin/staticcheck bin/govulncheck bin/cyclonedx-gomod bin/crane
+TOOLS := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/protoc-gen-connect-go bin/staticcheck bin/govulncheck bin/cyclonedx-gomod bin/crane bin/helm
 bin/buf: PKG := github.com/bufbuild/buf/cmd/buf@v1.75.0
 bin/protoc-gen-go: PKG := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
 bin/protoc-gen-go-grpc: PKG := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
@@ -29,6 +29,7 @@ bin/staticcheck: PKG := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 bin/govulncheck: PKG := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 bin/cyclonedx-gomod: PKG := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 bin/crane: PKG := github.com/google/go-containerregistry/cmd/crane@v0.22.1
+bin/helm: PKG := helm.sh/helm/v4/cmd/helm@v4.3.2
 export CGO_ENABLED ?= 1
 
 .PHONY: chaos flood rolling run test test-docker test-tryton bench check fuzz generate generated images pin vulncheck
