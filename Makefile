@@ -12,7 +12,7 @@
 # make images   every container image, for VERSION and PLATFORM, with its size and user; in dist: binaries, bills of materials, checksums
 # make vulncheck   known vulnerabilities of all modules
 # make pin     updates the digests of third-party images from their registries
-# make generate   code of proto/, docs/api.md, table of docs/event-types.md, Prometheus rules for Kubernetes
+# make generate   code of proto/, docs/api.md, table of docs/event-types.md, Kubernetes manifests of the Helm chart
 
 MODULES := proto pkg pkg/bus/bustest services deploy/test/chaos services/connectors/ledger services/console services/sandbox services/tieback deploy/test/kubernetes deploy/test/prometheus
 PACKAGES := $(MODULES:%=./%/...) ./deploy/test/e2e/... ./deploy/test/lag-exporter/...
@@ -95,12 +95,12 @@ generated: bin/buf
 	cd proto && ../bin/buf lint
 	@if git rev-parse -q --verify $(BASE) >/dev/null; then cd proto && ../bin/buf breaking --against '../.git#ref=$(BASE),subdir=proto'; fi
 	@$(MAKE) --no-print-directory generate
-	@git diff --exit-code --stat -- proto docs deploy/kubernetes || { echo 'run make generate and commit the result'; exit 1; }
+	@git diff --exit-code --stat -- proto docs deploy/kubernetes deploy/helm || { echo 'run make generate and commit the result'; exit 1; }
 
-generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/protoc-gen-connect-go
+generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/protoc-gen-connect-go bin/helm
 	cd proto && PATH="$(CURDIR)/bin:$$PATH" ../bin/buf generate && PATH="$(CURDIR)/bin:$$PATH" ../bin/buf generate --template buf.gen.operator.yaml
 	@go run ./services/tieback catalogue --into docs/event-types.md
-	@go test ./deploy/test/kubernetes -run TestPrometheusRule -update
+	@go test ./deploy/test/kubernetes -run 'TestPrometheusRule|TestRendered' -update
 
 $(TOOLS):
 	CGO_ENABLED=0 GOFLAGS=-trimpath GOBIN="$(CURDIR)/bin" GOWORK=off go install $(PKG)

@@ -2,6 +2,9 @@ package kubernetes
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -23,7 +26,7 @@ func environment(t *testing.T, b built, p pod) map[string]string {
 	env := map[string]string{}
 	for _, c := range p.spec.Containers {
 		for _, from := range c.EnvFrom {
-			for name, value := range of[*corev1.ConfigMap](b)[from.ConfigMapRef.Name].Data {
+			for name, value := range of[*corev1.ConfigMap](b)[strings.TrimPrefix(from.ConfigMapRef.Name, p.prefix)].Data {
 				env[name] = value
 			}
 		}
@@ -55,14 +58,15 @@ func TestEveryServiceHasPod(t *testing.T) {
 			}
 		}
 		slices.Sort(run)
-		if !slices.Equal(run, programs) {
-			t.Errorf("pods: %v; commands: %v", run, programs)
+		want := slices.DeleteFunc(slices.Clone(programs), func(name string) bool { return name == "console" && !v.with("console") })
+		if !slices.Equal(run, want) {
+			t.Errorf("pods: %v; commands: %v", run, want)
 		}
 	})
 }
 
 func TestSettings(t *testing.T) {
-	known := map[string]bool{"GOMEMLIMIT": true} // of the Go runtime
+	known := map[string]bool{"GOMEMLIMIT": true, "POD_NAME": true} // of the Go runtime, and of nats.conf
 	if _, err := settings.Load(func(name string) string { known[name] = true; return "" }); err != nil {
 		t.Fatal(err)
 	}
@@ -84,30 +88,36 @@ func TestSettings(t *testing.T) {
 			if env["TIEBACK_NATS_NKEY_FILE"] == "" {
 				continue
 			}
-			scheme := "nats"
-			if v.with("tls") {
-				scheme = "tls"
+			broker := "nats://nats:4222"
+			switch {
+			case v.with("nats"):
+				broker = "nats://" + p.prefix + "nats:4222"
+			case v.with("elsewhere"):
+				broker = "nats://nats.messaging:4222"
 			}
-			if s.NATSURL != scheme+"://nats:4222" || (s.NATSCAFile != "") != v.with("tls") {
-				t.Errorf("%s: broker %s, CA %q", p.name, s.NATSURL, s.NATSCAFile)
+			if v.with("tls") {
+				broker = strings.Replace(broker, "nats://", "tls://", 1)
+			}
+			if s.NATSURL != broker || (s.NATSCAFile != "") != v.with("tls") {
+				t.Errorf("%s: broker %s, want %s; CA %q", p.name, s.NATSURL, broker, s.NATSCAFile)
 			}
 			if v.with("tls") && !mounted(p, "nats-ca", filepath.Dir(s.NATSCAFile)) {
 				t.Errorf("%s: %s is not mounted", p.name, s.NATSCAFile)
 			}
-			if want := map[string]int{"production": 3}[v.overlay]; s.Replicas != max(1, want) {
-				t.Errorf("%s: streams have %d replicas", p.name, s.Replicas)
+			if s.Replicas == 3 != v.with("three") || s.MaxBytes == 0 {
+				t.Errorf("%s: streams have %d replicas and up to %d bytes", p.name, s.Replicas, s.MaxBytes)
 			}
 			if p.service() && !(hasPort(p, "admin", port(t, s.AdminAddr)) && (p.name != "ingest" || hasPort(p, "http", port(t, s.IngestAddr))) && (p.name != "console" || hasPort(p, "http", port(t, s.ConsoleAddr)))) {
 				t.Errorf("%s listens on %s and %s", p.name, s.AdminAddr, s.IngestAddr)
 			}
-			if ingest := p.name == "ingest"; ingest != (s.Companies == "" && s.Webhooks != "") || ingest != sees(p, "tieback-webhooks") || ingest && !mounted(p, "tieback-webhooks", filepath.Dir(s.Webhooks)) {
-				t.Errorf("%s: webhook hashes %q; mounts the secret: %v", p.name, s.Webhooks, sees(p, "tieback-webhooks"))
+			if ingest := p.name == "ingest"; ingest != (s.Companies == "" && s.Webhooks != "") || ingest != sees(p, "webhooks") || ingest && !mounted(p, "webhooks", filepath.Dir(s.Webhooks)) {
+				t.Errorf("%s: webhook hashes %q; mounts the secret: %v", p.name, s.Webhooks, sees(p, "webhooks"))
 			}
-			if console := p.name == "console"; console != sees(p, "tieback-console") || console != (s.ConsoleAccess != "") || console && !mounted(p, "tieback-console", filepath.Dir(s.ConsoleAccess)) {
-				t.Errorf("%s: access file %q; mounts the secret: %v", p.name, s.ConsoleAccess, sees(p, "tieback-console"))
+			if console := p.name == "console"; console != sees(p, "console") || console != (s.ConsoleAccess != "") || console && !mounted(p, "console", filepath.Dir(s.ConsoleAccess)) {
+				t.Errorf("%s: access file %q; mounts the secret: %v", p.name, s.ConsoleAccess, sees(p, "console"))
 			}
-			if needs := p.name != "lag-exporter" && p.name != "provisioner" && p.name != "ingest"; needs != (s.Companies != "") || needs != sees(p, "tieback-companies") {
-				t.Errorf("%s: companies file %q; mounts the secret: %v", p.name, s.Companies, sees(p, "tieback-companies"))
+			if needs := p.name != "lag-exporter" && p.name != "provisioner" && p.name != "ingest"; needs != (s.Companies != "") || needs != sees(p, "companies") {
+				t.Errorf("%s: companies file %q; mounts the secret: %v", p.name, s.Companies, sees(p, "companies"))
 			}
 		}
 	})
@@ -123,24 +133,24 @@ func port(t *testing.T, addr string) int32 {
 }
 
 func sees(p pod, secret string) bool {
-	return slices.ContainsFunc(p.spec.Volumes, func(v corev1.Volume) bool { return v.Secret != nil && v.Secret.SecretName == secret })
+	return slices.ContainsFunc(p.spec.Volumes, func(v corev1.Volume) bool { return v.Secret != nil && v.Secret.SecretName == p.prefix+secret })
 }
 
 // mounted reports whether a pod mounts a secret at a folder.
 func mounted(p pod, secret, folder string) bool {
 	return slices.ContainsFunc(p.spec.Volumes, func(v corev1.Volume) bool {
-		return v.Secret != nil && v.Secret.SecretName == secret && slices.ContainsFunc(p.spec.Containers[0].VolumeMounts, func(m corev1.VolumeMount) bool {
+		return v.Secret != nil && v.Secret.SecretName == p.prefix+secret && slices.ContainsFunc(p.spec.Containers[0].VolumeMounts, func(m corev1.VolumeMount) bool {
 			return m.Name == v.Name && m.MountPath == folder
 		})
 	})
 }
 
-// Without TLS the secret nats-ca does not exist, so it must be optional.
+// Without TLS the secret nats-ca does not exist.
 func TestOnlyTLSNeedsCA(t *testing.T) {
 	each(t, func(t *testing.T, v variant, b built) {
 		for _, p := range pods(t, b) {
 			for _, volume := range p.spec.Volumes {
-				if s := volume.Secret; s != nil && s.SecretName == "nats-ca" && !v.with("tls") && (s.Optional == nil || !*s.Optional) {
+				if s := volume.Secret; s != nil && s.SecretName == p.prefix+"nats-ca" && !v.with("tls") {
 					t.Errorf("%s waits for nats-ca forever", p.name)
 				}
 			}
@@ -149,27 +159,37 @@ func TestOnlyTLSNeedsCA(t *testing.T) {
 }
 
 func TestSandboxHasCompany(t *testing.T) {
-	b := build(t, variant{overlay: "local"})
-	set, err := company.Parse(of[*corev1.Secret](b)["tieback-companies"].Data["companies.yaml"])
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, s := range of[*corev1.Secret](b) {
-		if !strings.HasPrefix(name, "tieback-sandbox-") {
-			continue
+	each(t, func(t *testing.T, v variant, b built) {
+		secrets := of[*corev1.Secret](b)
+		if !v.with("sandbox") {
+			if len(secrets) > 0 {
+				t.Errorf("the chart has secrets: %v", slices.Collect(maps.Keys(secrets)))
+			}
+			return
 		}
+		set, err := company.Parse([]byte(secrets["companies"].StringData["companies.yaml"]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sandbox := secrets["sandbox"].StringData["sandbox.yaml"]
 		for id, c := range set {
-			token, _, _ := strings.Cut(field(t, string(s.Data["sandbox.yaml"]), "webhook_token"), "\n")
-			if !c.Authentic(token) {
+			if !c.Authentic(field(t, sandbox, "webhook_token")) {
 				t.Errorf("the sandbox's token is not of company %d", id)
 			}
-			if url := field(t, string(s.Data["sandbox.yaml"]), "webhook_url"); !strings.HasPrefix(url, "http://ingest:8080/webhooks/procore/598134325841112") || id != 598134325841112 {
+			if url := field(t, sandbox, "webhook_url"); url != "http://"+v.prefix+"-ingest:8080/webhooks/procore/598134325841112" || id != 598134325841112 {
 				t.Errorf("the sandbox delivers to %s, for company %d", url, id)
 			}
 		}
-		return
-	}
-	t.Error("the sandbox has no company")
+		// The hashes are of the tokens of the sandbox's company and of the console's operator.
+		for text, token := range map[string]string{
+			secrets["webhooks"].StringData["webhooks.json"]: "only-for-the-sandbox-token",
+			secrets["console"].StringData["access.yaml"]:    "only-for-the-sandbox-console",
+		} {
+			if !strings.Contains(text, fmt.Sprintf("%x", sha256.Sum256([]byte(token)))) {
+				t.Errorf("no hash of %s in %s", token, text)
+			}
+		}
+	})
 }
 
 // field returns the value after "name: " in a flat YAML file.

@@ -1,8 +1,11 @@
 package kubernetes
 
 import (
+	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,58 +20,102 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/kyaml/filesys"
-	"sigs.k8s.io/yaml"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 const (
 	root      = "../../.."
 	manifests = root + "/deploy/kubernetes"
-	namespace = "tieback"
+	helmChart = root + "/deploy/helm/tieback"
 )
 
-// variant is what `kubectl apply -k` may be given: a base or overlay, with components.
+// variant is one way to install the chart.
 type variant struct {
-	overlay    string // base, local, production
-	components []string
+	name     string
+	example  string   // file of the chart's examples, without .yaml; "": the chart's default values
+	set      []string // further values, as of helm --set
+	features []string // that the values have; see variants
+
+	release, namespace, prefix string // default: tieback
 }
 
-func (v variant) String() string {
-	return strings.Join(append([]string{v.overlay}, v.components...), "+")
-}
+func (v variant) String() string { return v.name }
 
-func (v variant) with(component string) bool {
-	for _, c := range v.components {
-		if c == component {
-			return true
-		}
-	}
-	return false
-}
+func (v variant) with(feature string) bool { return slices.Contains(v.features, feature) }
 
-// variants returns all combinations: keda and hpa exclude each other, and the local NATS has no TLS.
+// variants are the installations that the tests render. Features:
+//
+//	namespace    the Namespace is rendered
+//	sandbox      the sandbox and the ledger replace Procore and the ERP
+//	nats         the broker is of the chart
+//	three        streams have three copies
+//	tls          to the broker
+//	elsewhere    the broker is outside the namespace
+//	ingress      ingest has an ingress or a route, of the type in the feature "type-…"
+//	probed       the load balancer checks pods at the admin port
+//	console      the console is installed; console-ingress: and reachable from outside
+//	erp          the ERP's connector is outside the cluster
+//	issuer       cert-manager makes the certificates
+//	keda, hpa, monitoring, external (External Secrets), openshift, shared (namespace), digests
 func variants() []variant {
-	all := []variant{{overlay: "base"}}
-	for _, overlay := range []string{"local", "production"} {
-		for _, scaling := range []string{"", "keda", "hpa"} {
-			for _, monitoring := range []string{"", "monitoring"} {
-				for _, tls := range []string{"", "tls"} {
-					if overlay == "local" && tls != "" {
-						continue
-					}
-					v := variant{overlay: overlay}
-					for _, c := range []string{monitoring, scaling, tls} {
-						if c != "" {
-							v.components = append(v.components, c)
-						}
-					}
-					all = append(all, v)
+	nginx := []string{"three", "ingress", "type-nginx", "console", "console-ingress", "erp", "issuer"}
+	with := func(features []string, more ...string) []string { return append(slices.Clone(features), more...) }
+	all := []variant{
+		{name: "default", features: []string{"three", "console"}},
+		{name: "local", example: "local", features: []string{"sandbox", "nats", "console"}},
+		{name: "nginx", example: "nginx", features: nginx},
+		{name: "local.yaml", example: "local", set: []string{"namespace.create=true"}, features: []string{"namespace", "sandbox", "nats", "console"}},
+		{name: "production.yaml", example: "nginx", set: []string{"namespace.create=true"}, features: with(nginx, "namespace")},
+		{name: "eks", example: "eks", features: []string{"external", "nats", "three", "ingress", "type-alb", "probed", "console", "console-ingress", "erp", "keda", "monitoring"}},
+		{name: "aks", example: "aks", features: []string{"external", "nats", "three", "ingress", "type-agic", "probed", "console", "hpa"}},
+		{name: "gke", example: "gke", features: []string{"nats", "three", "ingress", "type-gateway", "probed", "console", "console-ingress", "hpa"}},
+		{name: "openshift", example: "openshift", features: []string{"openshift", "nats", "three", "ingress", "type-openshift", "console", "console-ingress", "monitoring"}},
+		{name: "without a console, broker elsewhere", features: []string{"three", "elsewhere"},
+			set: []string{"console.enabled=false", "nats.url=nats://nats.messaging:4222",
+				"networkPolicies.broker[0].to[0].namespaceSelector.matchLabels.name=messaging", "networkPolicies.broker[0].ports[0].port=4222"}},
+		{name: "TLS to the broker of the chart", set: []string{"nats.create=true", "nats.tls.enabled=true", "secrets.externalSecrets.enabled=true", "secrets.externalSecrets.store=vault"},
+			features: []string{"nats", "three", "tls", "console", "external"}},
+		{name: "digests", set: []string{"image.digests.ingest=sha256:" + strings.Repeat("0", 64), "image.pullSecrets[0]=registry", "image.tag=1.2.3"},
+			features: []string{"three", "console", "digests"}},
+		// Names that have nothing of the default ones.
+		{name: "other names", example: "local", set: []string{"fullnameOverride=blue", "nameOverride=pipeline", "namespace.create=true", "networkPolicies.closeNamespace=false", "autoscaling.type=keda", "monitoring.enabled=true"},
+			release: "green", namespace: "finance", prefix: "blue",
+			features: []string{"namespace", "sandbox", "nats", "console", "keda", "monitoring", "shared"}},
+		{name: "release name", example: "aks", set: []string{"secrets.externalSecrets.enabled=false"}, release: "acme", namespace: "acme", prefix: "acme-tieback",
+			features: []string{"nats", "three", "ingress", "type-agic", "probed", "console", "hpa"}},
+	}
+	for _, scaling := range []string{"none", "keda", "hpa"} {
+		for _, monitoring := range []string{"false", "true"} {
+			for _, tls := range []string{"false", "true"} {
+				v := variant{name: "nginx+" + scaling, example: "nginx", features: with(nginx, scaling), set: []string{"autoscaling.type=" + scaling, "monitoring.enabled=" + monitoring}}
+				if monitoring == "true" {
+					v.name, v.features = v.name+"+monitoring", with(v.features, "monitoring")
 				}
+				if tls == "true" {
+					v.name, v.features, v.set = v.name+"+tls", with(v.features, "tls"), append(v.set, "nats.tls.enabled=true", "nats.url=tls://nats:4222")
+				}
+				all = append(all, v)
 			}
 		}
 	}
+	for i := range all {
+		if v := &all[i]; v.release == "" {
+			v.release, v.namespace, v.prefix = "tieback", "tieback", "tieback"
+		}
+	}
 	return all
+}
+
+// variantOf returns the variant of a name.
+func variantOf(t *testing.T, name string) variant {
+	t.Helper()
+	for _, v := range variants() {
+		if v.name == name {
+			return v
+		}
+	}
+	t.Fatalf("no variant %s", name)
+	return variant{}
 }
 
 // object is a manifest in its type of the API.
@@ -76,6 +123,7 @@ type object struct {
 	metav1.Object
 	typed runtime.Object
 	kind  string
+	name  string // without the prefix of the installation's names and, for a Job, the digest
 }
 
 // built has the manifests of a variant.
@@ -83,8 +131,9 @@ type built []object
 
 var cache = struct {
 	sync.Mutex
-	of map[string]built
-}{of: map[string]built{}}
+	of   map[string]built
+	text map[string]string
+}{of: map[string]built{}, text: map[string]string{}}
 
 // each runs a test on every variant.
 func each(t *testing.T, test func(*testing.T, variant, built)) {
@@ -94,72 +143,104 @@ func each(t *testing.T, test func(*testing.T, variant, built)) {
 	}
 }
 
-// build builds a variant once for all tests.
-func build(t *testing.T, v variant) built {
+var helmBinary = sync.OnceValues(func() (string, error) {
+	path, err := filepath.Abs(root + "/bin/helm")
+	if err != nil {
+		return "", err
+	}
+	make := exec.Command("make", "-s", "-C", root, "bin/helm")
+	make.Stderr = os.Stderr
+	return path, make.Run()
+})
+
+// helm runs the pinned helm, which it builds if it is missing. Without a cluster helm only renders.
+func helm(t *testing.T, args ...string) (stdout string, err error) {
+	t.Helper()
+	path, err := helmBinary()
+	if err != nil {
+		t.Fatalf("make bin/helm: %v", err)
+	}
+	var out, errs bytes.Buffer
+	c := exec.Command(path, args...)
+	c.Env = append(os.Environ(), "KUBECONFIG=/dev/null")
+	c.Stdout, c.Stderr = &out, &errs
+	if err := c.Run(); err != nil {
+		return out.String(), &helmError{err: err, text: errs.String()}
+	}
+	return out.String(), nil
+}
+
+type helmError struct {
+	err  error
+	text string
+}
+
+func (e *helmError) Error() string { return e.err.Error() + ": " + e.text }
+
+func (v variant) args() []string {
+	args := []string{v.release, helmChart, "--namespace", v.namespace}
+	if v.example != "" {
+		args = append(args, "--values", helmChart+"/examples/"+v.example+".yaml")
+	}
+	for _, s := range v.set {
+		args = append(args, "--set", s)
+	}
+	return args
+}
+
+// render returns the manifests of a variant as helm prints them.
+func render(t *testing.T, v variant) string {
 	t.Helper()
 	cache.Lock()
 	defer cache.Unlock()
-	if b, ok := cache.of[v.String()]; ok {
-		return b
+	if text, ok := cache.text[v.name]; ok {
+		return text
 	}
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), entry(t, v))
+	text, err := helm(t, append([]string{"template"}, v.args()...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var b built
-	for _, r := range resources.Resources() {
-		raw, err := r.AsYAML()
-		if err != nil {
-			t.Fatal(err)
-		}
-		b = append(b, decode(t, raw))
+	cache.text[v.name] = text
+	return text
+}
+
+// build decodes the manifests of a variant, once for all tests.
+func build(t *testing.T, v variant) built {
+	t.Helper()
+	text := render(t, v)
+	cache.Lock()
+	defer cache.Unlock()
+	if b, ok := cache.of[v.name]; ok {
+		return b
 	}
-	cache.of[v.String()] = b
+	var b built
+	for _, raw := range documents(text) {
+		o := decode(t, []byte(raw))
+		o.name = strings.TrimPrefix(o.GetName(), v.prefix+"-")
+		if o.kind == "Job" {
+			o.name = o.name[:strings.LastIndex(o.name, "-")]
+		}
+		b = append(b, o)
+	}
+	cache.of[v.name] = b
 	return b
 }
 
-// entry returns the folder to build: the overlay, or a folder that adds components as a user does.
-func entry(t *testing.T, v variant) string {
-	overlay := filepath.Join(manifests, "overlays", v.overlay)
-	if v.overlay == "base" {
-		overlay = filepath.Join(manifests, "base")
-	}
-	if v.components == nil {
-		return overlay
-	}
-	dir := t.TempDir()
-	relative := func(path string) string {
-		absolute, err := filepath.Abs(path)
-		if err != nil {
-			t.Fatal(err)
+// documents splits YAML into its documents, without empty ones.
+func documents(text string) (all []string) {
+	for _, d := range strings.Split("\n"+text, "\n---\n") {
+		if slices.ContainsFunc(strings.Split(d, "\n"), func(line string) bool { return line != "" && !strings.HasPrefix(line, "#") }) {
+			all = append(all, d)
 		}
-		path, err = filepath.Rel(dir, absolute)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return path
 	}
-	k := map[string]any{"resources": []string{relative(overlay)}}
-	var components []string
-	for _, c := range v.components {
-		components = append(components, relative(filepath.Join(manifests, "components", c)))
-	}
-	k["components"] = components
-	raw, err := yaml.Marshal(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return dir
+	return all
 }
 
 var decoder = func() runtime.Decoder {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		appsv1.AddToScheme, autoscalingv2.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme,
-		networkingv1.AddToScheme, policyv1.AddToScheme, monitoringv1.AddToScheme, addKEDA,
+		networkingv1.AddToScheme, policyv1.AddToScheme, monitoringv1.AddToScheme, gatewayv1.Install, addOperators,
 	} {
 		if err := add(scheme); err != nil {
 			panic(err)
@@ -175,11 +256,12 @@ func decode(t *testing.T, raw []byte) object {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, raw)
 	}
-	return object{Object: typed.(metav1.Object), typed: typed, kind: kind.Kind}
+	o := typed.(metav1.Object)
+	return object{Object: o, typed: typed, kind: kind.Kind, name: o.GetName()}
 }
 
 func TestManifestsDecode(t *testing.T) {
-	each(t, func(t *testing.T, _ variant, b built) {
+	each(t, func(t *testing.T, v variant, b built) {
 		seen := map[string]bool{}
 		for _, o := range b {
 			id := o.kind + "/" + o.GetName()
@@ -187,19 +269,31 @@ func TestManifestsDecode(t *testing.T) {
 				t.Errorf("%s exists twice", id)
 			}
 			seen[id] = true
-			if o.kind != "Namespace" && o.GetNamespace() != namespace {
+			if o.kind == "Namespace" {
+				if o.GetName() != v.namespace {
+					t.Errorf("the namespace is %s", o.GetName())
+				}
+				continue
+			}
+			if o.GetNamespace() != v.namespace {
 				t.Errorf("%s is in namespace %q", id, o.GetNamespace())
+			}
+			if !strings.HasPrefix(o.GetName(), v.prefix) || len(o.GetName()) > 63 {
+				t.Errorf("%s does not begin with %s, or is too long", id, v.prefix)
+			}
+			if o.GetLabels()["app.kubernetes.io/instance"] != v.release {
+				t.Errorf("%s has the labels %v", id, o.GetLabels())
 			}
 		}
 	})
 }
 
-// of returns the objects of a type by name.
+// of returns the objects of a type by name, without the prefix.
 func of[T any](b built) map[string]T {
 	all := map[string]T{}
 	for _, o := range b {
 		if typed, ok := o.typed.(T); ok {
-			all[o.GetName()] = typed
+			all[o.name] = typed
 		}
 	}
 	return all

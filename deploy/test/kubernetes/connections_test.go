@@ -12,33 +12,61 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// connections has the allowed connections of all overlays ("") and of each. README.md has the same table.
-var connections = map[string][]struct{ from, to, port string }{
-	"": {
-		{everyPod, "DNS", "53"},
+type connection struct{ from, to, port string }
+
+// connections returns the allowed connections of a variant. README.md has the same table.
+func connections(v variant) []connection {
+	services, everyPod, procore, erp := services, everyPod, procore, erp
+	if !v.with("console") {
+		without := strings.NewReplacer(" console", "")
+		services, everyPod, procore, erp = without.Replace(services), without.Replace(everyPod), without.Replace(procore), without.Replace(erp)
+	}
+	all := []connection{
 		{services + " provisioner tieback", "nats", "4222"},
 		{"nats", "nats", "6222"},
 		{"Prometheus", services, "9090"},
-	},
-	"base": {
-		{"the ingress controller", "ingest", "8080"},
-		{procore, "the internet", "443"},
-		{erp, "connectors", "7070"},
-	},
-	"production": {
-		{"the ingress controller", "ingest", "8080"},
-		{procore, "the internet", "443"},
-		{erp, "the ERP", "443"},
-		{"the ingress controller", "console", "8090"},
-		{"the ingress controller", "solver", "8089"}, // of cert-manager, for HTTP-01
-		{"solver", "DNS", "53"},
-	},
-	"local": {
-		{"sandbox", "ingest", "8080"},
-		{procore, "sandbox", "8081"},
-		{erp, "ledger", "7070"},
-		{"sandbox ledger", "DNS", "53"},
-	},
+	}
+	port := "53"
+	if v.with("openshift") {
+		port = "5353"
+	}
+	if v.with("elsewhere") {
+		everyPod = strings.TrimSuffix(everyPod, " nats")
+		all = []connection{{services + " provisioner tieback", "the broker", "4222"}, {"Prometheus", services, "9090"}}
+	}
+	all = append(all, connection{everyPod, "DNS", port})
+	switch {
+	case v.with("sandbox"):
+		all = append(all, connection{"sandbox", "ingest", "8080"}, connection{procore, "sandbox", "8081"}, connection{erp, "ledger", "7070"},
+			connection{"sandbox ledger", "DNS", "53"})
+	default:
+		all = append(all, connection{procore, "the internet", "443"})
+		switch {
+		case v.example == "eks":
+			all = append(all, connection{erp, "the ERP", "7070"})
+		case v.with("erp"):
+			all = append(all, connection{erp, "the ERP", "443"})
+		default:
+			all = append(all, connection{erp, "connectors", "7070"})
+		}
+	}
+	reachable := map[string]string{}
+	if v.with("ingress") {
+		reachable["ingest"] = "8080"
+	}
+	if v.with("console-ingress") {
+		reachable["console"] = "8090"
+	}
+	for service, port := range reachable {
+		all = append(all, connection{"the ingress controller", service, port})
+		if v.with("probed") {
+			all = append(all, connection{"the ingress controller", service, "9090"})
+		}
+	}
+	if v.with("issuer") {
+		all = append(all, connection{"the ingress controller", "solver", "8089"}, connection{"solver", "DNS", "53"})
+	}
+	return all
 }
 
 const (
@@ -48,34 +76,46 @@ const (
 	erp      = "export sync import unlink reset console tieback"
 )
 
-// outside has the names of peers that are no pods of the overlay.
+// outside has the names of peers that are no pods of the release.
 var outside = map[string]string{
-	"kubernetes.io/metadata.name=kube-system k8s-app=kube-dns":                 "DNS",
-	"kubernetes.io/metadata.name=ingress-nginx":                                "the ingress controller",
-	"kubernetes.io/metadata.name=monitoring app.kubernetes.io/name=prometheus": "Prometheus",
-	"169.254.20.10/32 []": "DNS", // NodeLocal DNSCache
-	"0.0.0.0/0 [10.0.0.0/8 100.64.0.0/10 169.254.0.0/16 172.16.0.0/12 192.168.0.0/16]": "the internet",
+	"kubernetes.io/metadata.name=kube-system k8s-app=kube-dns":                                  "DNS",
+	"kubernetes.io/metadata.name=openshift-dns dns.operator.openshift.io/daemonset-dns=default": "DNS",
+	"169.254.20.10/32 []":                             "DNS", // NodeLocal DNSCache
+	"kubernetes.io/metadata.name=ingress-nginx":       "the ingress controller",
+	"policy-group.network.openshift.io/ingress=":      "the ingress controller",
+	"policy-group.network.openshift.io/host-network=": "the ingress controller",
+	"10.0.0.0/20 []":                                  "the ingress controller", // the subnets in the examples
+	"10.0.16.0/20 []":                                 "the ingress controller",
+	"10.225.0.0/24 []":                                "the ingress controller",
+	"35.191.0.0/16 []":                                "the ingress controller",
+	"130.211.0.0/22 []":                               "the ingress controller",
+	"kubernetes.io/metadata.name=monitoring app.kubernetes.io/name=prometheus":                         "Prometheus",
+	"kubernetes.io/metadata.name=openshift-user-workload-monitoring app.kubernetes.io/name=prometheus": "Prometheus",
+	"0.0.0.0/0 [10.0.0.0/8 100.64.0.0/10 169.254.0.0/16 172.16.0.0/12 192.168.0.0/16]":                 "the internet",
 	"::/0 [fc00::/7 fe80::/10]":             "the internet",
 	"203.0.113.10/32 []":                    "the ERP",
+	"10.0.40.10/32 []":                      "the ERP",
+	"name=messaging":                        "the broker",
 	"app.kubernetes.io/component=connector": "connectors",
 }
 
 func TestPoliciesMatchConnections(t *testing.T) {
 	each(t, func(t *testing.T, v variant, b built) {
-		peers := map[string]map[string]string{"nats": {"app.kubernetes.io/name": "nats"}} // of the chart
-		if v.overlay == "production" {                                                    // for the certificate
+		peers := map[string]map[string]string{}
+		if !v.with("nats") && !v.with("elsewhere") { // of the official chart
+			peers["nats"] = map[string]string{"app.kubernetes.io/name": "nats"}
+		}
+		if v.with("issuer") { // for the certificate
 			peers["solver"] = map[string]string{"acme.cert-manager.io/http01-solver": "true"}
 		}
 		for _, p := range pods(t, b) {
 			peers[p.name] = p.meta.Labels
 		}
 		want := map[string]bool{}
-		for _, of := range []string{"", v.overlay} {
-			for _, a := range connections[of] {
-				for from := range names(a.from) {
-					for to := range names(a.to) {
-						want[from+" → "+to+":"+a.port] = true
-					}
+		for _, a := range connections(v) {
+			for from := range names(a.from) {
+				for to := range names(a.to) {
+					want[from+" → "+to+":"+a.port] = true
 				}
 			}
 		}
@@ -195,7 +235,7 @@ func add(t *testing.T, policy string, to map[string]bool, connection string, por
 
 // A cluster has DNS in pods, or a cache on each node.
 func TestPoliciesAllowBothKindsOfDNS(t *testing.T) {
-	each(t, func(t *testing.T, _ variant, b built) {
+	each(t, func(t *testing.T, v variant, b built) {
 		var found []string
 		for _, rule := range of[*networkingv1.NetworkPolicy](b)["dns"].Spec.Egress {
 			for _, to := range rule.To {
@@ -204,18 +244,33 @@ func TestPoliciesAllowBothKindsOfDNS(t *testing.T) {
 				}
 			}
 		}
-		if len(found) != 2 {
+		if len(found) != 2 && !v.with("openshift") {
 			t.Errorf("allowed are %v", found)
 		}
 	})
 }
 
 func TestOtherConnectionsAreDenied(t *testing.T) {
-	each(t, func(t *testing.T, _ variant, b built) {
+	each(t, func(t *testing.T, v variant, b built) {
 		closed := of[*networkingv1.NetworkPolicy](b)["closed"]
-		if closed == nil || len(closed.Spec.PodSelector.MatchLabels)+len(closed.Spec.PodSelector.MatchExpressions) > 0 ||
-			len(closed.Spec.PolicyTypes) != 2 || len(closed.Spec.Ingress)+len(closed.Spec.Egress) > 0 {
-			t.Errorf("no policy denies all connections: %+v", closed)
+		if closed == nil || len(closed.Spec.PolicyTypes) != 2 || len(closed.Spec.Ingress)+len(closed.Spec.Egress) > 0 {
+			t.Fatalf("no policy denies all connections: %+v", closed)
+		}
+		for _, p := range pods(t, b) {
+			if !selects(t, &closed.Spec.PodSelector, p.meta.Labels) {
+				t.Errorf("the policy does not select %s", p.name)
+			}
+		}
+		if other := map[string]string{"app": "other"}; selects(t, &closed.Spec.PodSelector, other) == v.with("shared") {
+			t.Errorf("the policy selects other pods of the namespace: %v", !v.with("shared"))
 		}
 	})
+}
+
+func TestPoliciesCanBeLeftOut(t *testing.T) {
+	v := variantOf(t, "nginx")
+	v.name, v.set = "nginx without policies", []string{"networkPolicies.enabled=false"}
+	if found := of[*networkingv1.NetworkPolicy](build(t, v)); len(found) > 0 {
+		t.Errorf("%d policies", len(found))
+	}
 }

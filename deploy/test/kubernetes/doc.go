@@ -1,7 +1,8 @@
-// Package kubernetes tests deploy/kubernetes without a cluster. It builds each overlay with each component, decodes the manifests
-// strictly into the types of the API, and compares them with pod security, the table of connections and the programs.
+// Package kubernetes tests the Helm chart deploy/helm/tieback without a cluster. It renders the chart with its examples and more
+// values, decodes the manifests strictly into the types of the API, and compares them with pod security, the table of connections
+// and the programs. It needs bin/helm, and runs make to build it.
 //
-// To update the rules of the Prometheus Operator after a change of deploy/prometheus/rules.yaml:
+// The manifests in deploy/kubernetes and the chart's copy of the Prometheus rules are generated:
 //
-//	go test ./deploy/test/kubernetes -run TestPrometheusRule -update
+//	go test ./deploy/test/kubernetes -run 'TestRendered|TestPrometheusRule' -update
 package kubernetes

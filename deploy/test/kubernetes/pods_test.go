@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"encoding/json"
 	"os"
 	"slices"
 	"strings"
@@ -20,7 +19,8 @@ import (
 
 // pod is the pod of a workload.
 type pod struct {
-	kind, name string // of the workload
+	kind, name string // of the workload; the name is without the prefix
+	prefix     string // of the installation's names, with "-"
 	replicas   *int32 // nil: one, or set by an autoscaler
 	selector   *metav1.LabelSelector
 	meta       metav1.ObjectMeta
@@ -32,12 +32,12 @@ func (p pod) service() bool {
 	return p.kind == "Deployment" && p.name != "sandbox" || p.kind == "StatefulSet" && (p.name == "status-reporter" || p.name == "console")
 }
 
-// pods returns the pods of all workloads and the one that deploy/kubernetes/tieback runs.
+// pods returns the pods of all workloads and the one that deploy/kubernetes/tieback runs, which has the name tieback.
 func pods(t *testing.T, b built) []pod {
 	t.Helper()
 	var all []pod
 	for _, o := range b {
-		p := pod{kind: o.kind, name: o.GetName()}
+		p := pod{kind: o.kind, name: o.name}
 		switch w := o.typed.(type) {
 		case *appsv1.Deployment:
 			p.replicas, p.selector, p.meta, p.spec = w.Spec.Replicas, w.Spec.Selector, w.Spec.Template.ObjectMeta, w.Spec.Template.Spec
@@ -45,35 +45,26 @@ func pods(t *testing.T, b built) []pod {
 			p.replicas, p.selector, p.meta, p.spec = w.Spec.Replicas, w.Spec.Selector, w.Spec.Template.ObjectMeta, w.Spec.Template.Spec
 		case *batchv1.Job:
 			p.meta, p.spec = w.Spec.Template.ObjectMeta, w.Spec.Template.Spec
+		case *corev1.PodTemplate:
+			p.kind, p.name, p.meta, p.spec = "Pod", "tieback", w.Template.ObjectMeta, w.Template.Spec
 		default:
 			continue
 		}
+		p.prefix = strings.TrimSuffix(of[*corev1.ConfigMap](b)["settings"].Name, "settings")
 		all = append(all, p)
 	}
-	return append(all, commandLine(t, b))
+	return all
 }
 
-// commandLine returns the pod of tieback.json with the values that the script sets.
+// commandLine returns the pod that deploy/kubernetes/tieback runs.
 func commandLine(t *testing.T, b built) pod {
 	t.Helper()
-	raw, err := os.ReadFile(manifests + "/tieback.json")
-	if err != nil {
-		t.Fatal(err)
+	all := pods(t, b)
+	i := slices.IndexFunc(all, func(p pod) bool { return p.kind == "Pod" })
+	if i < 0 {
+		t.Fatal("no pod template of the command line")
 	}
-	ingest := of[*appsv1.Deployment](b)["ingest"].Spec.Template.Spec.Containers[0]
-	raw = []byte(strings.NewReplacer(
-		"NAME", "tieback-1", "IMAGE", strings.Replace(ingest.Image, "/ingest:", "/tieback:", 1), "SETTINGS", ingest.EnvFrom[0].ConfigMapRef.Name,
-	).Replace(string(raw)))
-	var whole map[string]any
-	if err := json.Unmarshal(raw, &whole); err != nil {
-		t.Fatal(err)
-	}
-	whole["kind"] = "Pod" // kubectl run adds it
-	if raw, err = json.Marshal(whole); err != nil {
-		t.Fatal(err)
-	}
-	typed := decode(t, raw).typed.(*corev1.Pod)
-	return pod{kind: "Pod", name: "tieback", meta: typed.ObjectMeta, spec: typed.Spec}
+	return all[i]
 }
 
 // eachPod runs a test on every pod of every variant.
@@ -123,10 +114,15 @@ func TestCommandLineHasTemporaryFolder(t *testing.T) {
 }
 
 func TestNamespaceEnforcesRestrictedPods(t *testing.T) {
-	each(t, func(t *testing.T, _ variant, b built) {
-		ns := of[*corev1.Namespace](b)[namespace]
-		if ns == nil || ns.Labels[psa.EnforceLevelLabel] != string(psa.LevelRestricted) {
-			t.Error("the namespace does not enforce the level restricted")
+	each(t, func(t *testing.T, v variant, b built) {
+		namespaces := of[*corev1.Namespace](b)
+		if len(namespaces) != 0 != v.with("namespace") {
+			t.Errorf("namespaces: %d", len(namespaces))
+		}
+		for _, ns := range namespaces {
+			if ns.Labels[psa.EnforceLevelLabel] != string(psa.LevelRestricted) {
+				t.Error("the namespace does not enforce the level restricted")
+			}
 		}
 		for name, account := range of[*corev1.ServiceAccount](b) {
 			if account.AutomountServiceAccountToken == nil || *account.AutomountServiceAccountToken {
@@ -150,24 +146,26 @@ func TestPodsHaveRequestsAndLimits(t *testing.T) {
 }
 
 func TestImagesHaveOneVersion(t *testing.T) {
-	versions := map[string]bool{}
-	eachPod(t, func(t *testing.T, p pod) {
-		for _, c := range p.spec.Containers {
-			name, tag, _ := strings.Cut(c.Image, ":")
-			if tag == "" || tag == "latest" {
-				t.Errorf("image %s has no version", c.Image)
+	version := chartVersion(t)
+	each(t, func(t *testing.T, v variant, b built) {
+		for _, p := range pods(t, b) {
+			want := "/tieback/" + p.name + ":" + version
+			if v.with("digests") {
+				want = "/tieback/" + p.name + ":1.2.3"
+				if p.name == "ingest" {
+					want = "/tieback/ingest@sha256:" + strings.Repeat("0", 64)
+				}
+				if secrets := p.spec.ImagePullSecrets; len(secrets) != 1 || secrets[0].Name != "registry" {
+					t.Errorf("%s pulls with %v", p.name, secrets)
+				}
 			}
-			if service, ours := strings.CutPrefix(name, "ghcr.io/tieback/"); ours {
-				versions[tag] = true
-				if service != p.name {
-					t.Errorf("runs the image of %s", service)
+			for _, c := range p.spec.Containers {
+				if !strings.HasSuffix(c.Image, want) && !strings.HasPrefix(c.Image, "nats:") {
+					t.Errorf("%s runs the image %s, want %s", p.name, c.Image, want)
 				}
 			}
 		}
 	})
-	if len(versions) != 1 {
-		t.Errorf("versions: %v", versions)
-	}
 }
 
 func TestProbes(t *testing.T) {
@@ -235,7 +233,7 @@ func TestSelectors(t *testing.T) {
 		if p.selector != nil && !selects(t, p.selector, p.meta.Labels) {
 			t.Errorf("the selector %v does not match the pods' labels %v", p.selector.MatchLabels, p.meta.Labels)
 		}
-		if p.meta.Labels["app.kubernetes.io/name"] != p.name || p.meta.Labels["app.kubernetes.io/part-of"] != "tieback" ||
+		if p.meta.Labels["app.kubernetes.io/name"] != p.name || p.meta.Labels["app.kubernetes.io/part-of"] == "" ||
 			p.meta.Labels["app.kubernetes.io/component"] == "" {
 			t.Errorf("labels: %v", p.meta.Labels)
 		}
@@ -246,7 +244,7 @@ func TestSelectors(t *testing.T) {
 			if !selects(t, c.LabelSelector, p.meta.Labels) {
 				t.Errorf("a spread constraint selects other pods: %v", c.LabelSelector)
 			}
-			if !slices.Contains(c.MatchLabelKeys, "app.kubernetes.io/name") {
+			if c.LabelSelector.MatchLabels["app.kubernetes.io/name"] != p.name {
 				t.Error("the spread constraint counts pods of other services")
 			}
 		}

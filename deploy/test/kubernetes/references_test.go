@@ -10,53 +10,54 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
-// made has the secrets that no manifest creates; README.md describes them.
-var made = map[string]bool{"tieback-companies": true, "tieback-webhooks": true, "tieback-console": true, "tieback-nats-users": true, "nats-ca": true}
+// made has the secrets, without the prefix, that the chart does not create without External Secrets; README.md describes them.
+var made = map[string]bool{"companies": true, "webhooks": true, "console": true, "nats-users": true, "nats-ca": true, "nats-tls": true}
 
 func init() {
 	for _, user := range topology.Users() {
-		made["tieback-nkey-"+user] = true
+		made["nkey-"+user] = true
 	}
 }
 
 func TestReferences(t *testing.T) {
-	each(t, func(t *testing.T, _ variant, b built) {
+	each(t, func(t *testing.T, v variant, b built) {
 		secrets, maps, accounts := of[*corev1.Secret](b), of[*corev1.ConfigMap](b), of[*corev1.ServiceAccount](b)
+		external := of[*ExternalSecret](b)
 		for _, p := range pods(t, b) {
-			for _, v := range p.spec.Volumes {
+			for _, vol := range p.spec.Volumes {
 				switch {
-				case v.Secret != nil:
-					if secrets[v.Secret.SecretName] == nil && !made[v.Secret.SecretName] {
-						t.Errorf("%s: no secret %s", p.name, v.Secret.SecretName)
+				case vol.Secret != nil:
+					name, ours := strings.CutPrefix(vol.Secret.SecretName, p.prefix)
+					if !ours || secrets[name] == nil && !made[name] || v.with("external") && name != "nats-tls" && external[name] == nil {
+						t.Errorf("%s: no secret %s", p.name, vol.Secret.SecretName)
 					}
-				case v.ConfigMap != nil:
-					if maps[v.ConfigMap.Name] == nil {
-						t.Errorf("%s: no config map %s", p.name, v.ConfigMap.Name)
+				case vol.ConfigMap != nil:
+					if maps[strings.TrimPrefix(vol.ConfigMap.Name, p.prefix)] == nil {
+						t.Errorf("%s: no config map %s", p.name, vol.ConfigMap.Name)
 					}
-				case v.EmptyDir != nil && p.kind == "Pod": // the command line's /tmp
+				case vol.EmptyDir != nil && p.kind == "Pod": // the command line's /tmp
 				default:
-					t.Errorf("%s: volume %s is neither a secret nor a config map", p.name, v.Name)
+					t.Errorf("%s: volume %s is neither a secret nor a config map", p.name, vol.Name)
 				}
 			}
 			for _, c := range p.spec.Containers {
 				for _, from := range c.EnvFrom {
-					if from.ConfigMapRef == nil || maps[from.ConfigMapRef.Name] == nil {
+					if from.ConfigMapRef == nil || maps[strings.TrimPrefix(from.ConfigMapRef.Name, p.prefix)] == nil {
 						t.Errorf("%s: no config map for its settings", p.name)
 					}
 				}
 				for _, e := range c.Env {
-					if e.ValueFrom != nil {
+					if e.ValueFrom != nil && e.ValueFrom.FieldRef == nil {
 						t.Errorf("%s: the variable %s has a reference; secrets must be files", p.name, e.Name)
 					}
 				}
 				mounts(t, p, c)
 			}
-			if p.kind != "Pod" && (p.spec.ServiceAccountName != p.name || accounts[p.name] == nil) {
+			if p.kind != "Pod" && (p.spec.ServiceAccountName != p.prefix+p.name || accounts[p.name] == nil) {
 				t.Errorf("%s runs as the service account %q", p.name, p.spec.ServiceAccountName)
 			}
 		}
@@ -88,7 +89,7 @@ func mounts(t *testing.T, p pod, c corev1.Container) {
 }
 
 func TestPodsMountOnlyTheirKey(t *testing.T) {
-	each(t, func(t *testing.T, _ variant, b built) {
+	each(t, func(t *testing.T, v variant, b built) {
 		var users []string
 		for _, p := range pods(t, b) {
 			file := environment(t, b, p)["TIEBACK_NATS_NKEY_FILE"]
@@ -100,7 +101,7 @@ func TestPodsMountOnlyTheirKey(t *testing.T) {
 				t.Errorf("%s: its key file is %s", p.name, file)
 			}
 			for _, v := range p.spec.Volumes {
-				if v.Secret != nil && strings.HasPrefix(v.Secret.SecretName, "tieback-nkey-") && v.Secret.SecretName != "tieback-nkey-"+p.name {
+				if v.Secret != nil && strings.HasPrefix(v.Secret.SecretName, p.prefix+"nkey-") && v.Secret.SecretName != p.prefix+"nkey-"+p.name {
 					t.Errorf("%s mounts the key %s", p.name, v.Secret.SecretName)
 				}
 				if v.Secret != nil && (v.Secret.DefaultMode == nil || *v.Secret.DefaultMode != 0o440) {
@@ -109,7 +110,7 @@ func TestPodsMountOnlyTheirKey(t *testing.T) {
 			}
 		}
 		slices.Sort(users)
-		known := slices.Sorted(slices.Values(topology.Users()))
+		known := slices.DeleteFunc(slices.Sorted(slices.Values(topology.Users())), func(user string) bool { return user == "console" && !v.with("console") })
 		if !slices.Equal(users, known) {
 			t.Errorf("pods with a key: %v; the broker's users: %v", users, known)
 		}
@@ -126,35 +127,20 @@ func TestTopologyIsManaged(t *testing.T) {
 	})
 }
 
-func TestIngressRoutesToIngest(t *testing.T) {
-	each(t, func(t *testing.T, v variant, b built) {
-		in := of[*networkingv1.Ingress](b)["ingest"]
-		for _, rule := range in.Spec.Rules {
-			for _, path := range rule.HTTP.Paths {
-				if path.Path != "/webhooks/procore" || path.Backend.Service.Name != "ingest" || path.Backend.Service.Port.Name != "http" {
-					t.Errorf("%+v", path)
-				}
-			}
-			if v.overlay == "production" && (rule.Host == "" || len(in.Spec.TLS) != 1 || !slices.Contains(in.Spec.TLS[0].Hosts, rule.Host)) {
-				t.Errorf("host %q without TLS: %v", rule.Host, in.Spec.TLS)
-			}
-		}
-	})
-}
-
 // The objects in the kubectl commands of the runbooks and README.md exist.
 func TestKubectlCommandsNameObjects(t *testing.T) {
 	texts, err := filepath.Glob(root + "/deploy/runbooks/*.md")
 	if err != nil || len(texts) == 0 {
 		t.Fatalf("no runbooks: %v", err)
 	}
-	there := map[string]bool{"statefulset/nats": true} // of the chart
-	b := build(t, variant{overlay: "production"})
-	for _, o := range b {
-		there[strings.ToLower(o.kind)+"/"+o.GetName()] = true
+	there := map[string]bool{"statefulset/nats": true} // of the official chart
+	for _, name := range []string{"nginx", "local"} {
+		for _, o := range build(t, variantOf(t, name)) {
+			there[strings.ToLower(o.kind)+"/"+o.GetName()] = true
+		}
 	}
 	for secret := range made {
-		there["secret/"+secret] = true
+		there["secret/tieback-"+secret] = true
 	}
 	asked := regexp.MustCompile(`\b(deployment|statefulset|job|secret)(?:/| )([A-Za-z][A-Za-z-]*)`)
 	seen := 0
@@ -167,7 +153,7 @@ func TestKubectlCommandsNameObjects(t *testing.T) {
 			for _, m := range asked.FindAllStringSubmatch(command, -1) {
 				seen++
 				// CONSUMER stands for the alert's consumer. It may be status-reporter, which must not be scaled.
-				scaled := m[2] == "CONSUMER" && strings.Contains(command, " scale ")
+				scaled := m[2] == "tieback-CONSUMER" && strings.Contains(command, " scale ")
 				if !scaled && !there[m[1]+"/"+m[2]] {
 					t.Errorf("%s: no %s %s: %s", filepath.Base(path), m[1], m[2], command)
 				}
@@ -186,26 +172,40 @@ func TestREADMENamesEverySecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	for secret := range made {
-		if name, isKey := strings.CutPrefix(secret, "tieback-nkey-"); isKey && name != "" {
-			secret = "tieback-nkey-<service>"
+		if name, isKey := strings.CutPrefix(secret, "nkey-"); isKey && name != "" {
+			secret = "nkey-<service>"
 		}
-		if !strings.Contains(string(guide), "`"+secret+"`") {
+		if !strings.Contains(string(guide), "`tieback-"+secret+"`") {
 			t.Errorf("README.md does not name the secret %s", secret)
 		}
 	}
 }
 
-func TestOneStatusReporter(t *testing.T) {
-	each(t, func(t *testing.T, _ variant, b built) {
-		if of[*appsv1.Deployment](b)["status-reporter"] != nil {
-			t.Error("a Deployment may run two pods when a node is drained or a pod deleted")
-		}
-		s := of[*appsv1.StatefulSet](b)["status-reporter"]
-		if s == nil || s.Spec.Replicas == nil || *s.Spec.Replicas != 1 {
-			t.Fatal("no StatefulSet of one replica: two could report a record's requests out of order")
-		}
-		if s.Spec.PodManagementPolicy != appsv1.ParallelPodManagement {
-			t.Error("a version that never becomes ready could not be replaced")
+// Two status-reporters could report a record's requests out of order, and two consoles would write one index.
+func TestOnePod(t *testing.T) {
+	each(t, func(t *testing.T, v variant, b built) {
+		for _, name := range []string{"status-reporter", "console"} {
+			s := of[*appsv1.StatefulSet](b)[name]
+			if name == "console" && !v.with("console") {
+				if s != nil {
+					t.Error("the console is installed")
+				}
+				continue
+			}
+			if of[*appsv1.Deployment](b)[name] != nil {
+				t.Errorf("%s: a Deployment may run two pods when a node is drained or a pod deleted", name)
+			}
+			if s == nil || s.Spec.Replicas == nil || *s.Spec.Replicas != 1 {
+				t.Fatalf("%s is no StatefulSet of one replica", name)
+			}
+			if s.Spec.PodManagementPolicy != appsv1.ParallelPodManagement {
+				t.Errorf("%s: a version that never becomes ready could not be replaced", name)
+			}
+			for _, scaled := range scalers(b) {
+				if scaled.target == name {
+					t.Errorf("%s is scaled", name)
+				}
+			}
 		}
 	})
 }

@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"os"
+	"reflect"
 	"testing"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -10,43 +11,33 @@ import (
 	"github.com/tieback/tieback/pkg/golden"
 )
 
-const rule = manifests + "/components/monitoring/prometheusrule.yaml"
-
-// The PrometheusRule has the rules of deploy/prometheus/rules.yaml.
+// The chart's PrometheusRule has the rules of deploy/prometheus/rules.yaml.
 func TestPrometheusRule(t *testing.T) {
-	want := wrapped(t)
-	golden.Compare(t, rule, string(want))
-	typed := decode(t, want).typed.(*monitoringv1.PrometheusRule)
-	if len(typed.Spec.Groups) == 0 {
-		t.Error("no rules")
-	}
-}
-
-func wrapped(t *testing.T) []byte {
-	t.Helper()
 	raw, err := os.ReadFile(root + "/deploy/prometheus/rules.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var groups map[string]any
-	if err := yaml.Unmarshal(raw, &groups); err != nil {
+	golden.Compare(t, helmChart+"/files/rules.yaml", string(raw))
+	var want monitoringv1.PrometheusRuleSpec
+	if err := yaml.UnmarshalStrict(raw, &want); err != nil {
 		t.Fatal(err)
 	}
-	out, err := yaml.Marshal(map[string]any{
-		"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
-		"metadata": map[string]any{"name": "tieback", "namespace": namespace, "labels": map[string]any{"app.kubernetes.io/part-of": "tieback"}},
-		"spec":     groups,
+	each(t, func(t *testing.T, v variant, b built) {
+		for _, r := range of[*monitoringv1.PrometheusRule](b) {
+			if len(want.Groups) == 0 || !reflect.DeepEqual(r.Spec, want) {
+				t.Error("the rules differ from deploy/prometheus/rules.yaml; run make generate")
+			}
+		}
+		if n := len(of[*monitoringv1.PrometheusRule](b)); n != 0 != v.with("monitoring") {
+			t.Errorf("%d rules", n)
+		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return append([]byte("# Code generated from deploy/prometheus/rules.yaml by deploy/test/kubernetes; DO NOT EDIT.\n"), out...)
 }
 
 // Prometheus scrapes each service, with the label service.
 func TestPodMonitorSelectsServices(t *testing.T) {
 	each(t, func(t *testing.T, v variant, b built) {
-		m := of[*monitoringv1.PodMonitor](b)["tieback"]
+		m := of[*monitoringv1.PodMonitor](b)[v.prefix]
 		if (m != nil) != v.with("monitoring") {
 			t.Fatalf("pod monitor: %v", m)
 		}

@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tieback/tieback/pkg/bus/topology"
 )
@@ -24,12 +25,20 @@ type scaler struct {
 func scalers(b built) []scaler {
 	var all []scaler
 	for _, s := range of[*ScaledObject](b) {
-		all = append(all, scaler{s.Spec.ScaleTargetRef.Name, s.Spec.MinReplicaCount, s.Spec.MaxReplicaCount})
+		all = append(all, scaler{short(s, s.Spec.ScaleTargetRef.Name), s.Spec.MinReplicaCount, s.Spec.MaxReplicaCount})
 	}
 	for _, h := range of[*autoscalingv2.HorizontalPodAutoscaler](b) {
-		all = append(all, scaler{h.Spec.ScaleTargetRef.Name, *h.Spec.MinReplicas, h.Spec.MaxReplicas})
+		all = append(all, scaler{short(h, h.Spec.ScaleTargetRef.Name), *h.Spec.MinReplicas, h.Spec.MaxReplicas})
 	}
 	return all
+}
+
+// short removes the prefix of the installation from the name of an object that an autoscaler scales. The autoscaler has the same.
+func short(o metav1.Object, name string) string {
+	if name != o.GetName() {
+		return name
+	}
+	return o.GetLabels()["app.kubernetes.io/name"]
 }
 
 func TestAutoscalers(t *testing.T) {
@@ -66,17 +75,18 @@ func TestKEDAScalesByOwnConsumer(t *testing.T) {
 	for _, d := range topology.Durables() {
 		consumers = append(consumers, d.Name)
 	}
-	each(t, func(t *testing.T, _ variant, b built) {
+	each(t, func(t *testing.T, v variant, b built) {
 		for name, s := range of[*ScaledObject](b) {
+			target := short(s, s.Spec.ScaleTargetRef.Name)
 			if len(s.Spec.Triggers) != 1 || s.Spec.Triggers[0].Type != "prometheus" {
 				t.Fatalf("%s: %+v", name, s.Spec.Triggers)
 			}
 			m := s.Spec.Triggers[0].Metadata
-			if want := fmt.Sprintf(`max(tieback_consumer_lag_messages{consumer=%q})`, s.Spec.ScaleTargetRef.Name); m.Query != want {
+			if want := fmt.Sprintf(`max(tieback_consumer_lag_messages{namespace=%q,consumer=%q})`, v.namespace, target); m.Query != want {
 				t.Errorf("%s queries %s; want %s", name, m.Query, want)
 			}
-			if !slices.Contains(consumers, s.Spec.ScaleTargetRef.Name) {
-				t.Errorf("no consumer %s", s.Spec.ScaleTargetRef.Name)
+			if !slices.Contains(consumers, target) {
+				t.Errorf("no consumer %s", target)
 			}
 			// Missing metrics must not scale down.
 			if f := s.Spec.Fallback; m.IgnoreNullValues != "false" || f.FailureThreshold < 1 || f.Replicas < 2 || f.Behavior != "currentReplicasIfHigher" {
@@ -98,6 +108,9 @@ func TestBudgets(t *testing.T) {
 		for _, s := range scalers(b) {
 			many[s.target] = true
 		}
+		if s := of[*appsv1.StatefulSet](b)["nats"]; s != nil {
+			many["nats"] = *s.Spec.Replicas > 1
+		}
 		budgets := of[*policyv1.PodDisruptionBudget](b)
 		for name, budget := range budgets {
 			var selected []string
@@ -111,7 +124,7 @@ func TestBudgets(t *testing.T) {
 			}
 		}
 		for name := range many {
-			if v.overlay != "local" && many[name] && budgets[name] == nil {
+			if many[name] && budgets[name] == nil {
 				t.Errorf("%s has no budget: a drain may end all of its pods", name)
 			}
 		}

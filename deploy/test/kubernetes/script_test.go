@@ -1,0 +1,72 @@
+package kubernetes
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// deploy/kubernetes/tieback runs the pod of the chart's PodTemplate. A program in the place of kubectl answers with the template as
+// kubectl -o jsonpath prints it, and keeps the arguments of kubectl run.
+func TestCommandLineScript(t *testing.T) {
+	for _, name := range []string{"local", "other names", "openshift"} {
+		v := variantOf(t, name)
+		template := of[*corev1.PodTemplate](build(t, v))["command"].Template
+		text, err := json.Marshal(template)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "template"), text)
+		write(t, filepath.Join(dir, "image"), []byte(template.Spec.Containers[0].Image))
+		write(t, filepath.Join(dir, "kubectl"), []byte(`#!/usr/bin/env bash
+case " $* " in
+*" -n `+v.namespace+` get podtemplate `+v.prefix+`-command -o jsonpath={.template} "*) cat `+dir+`/template ;;
+*" -n `+v.namespace+` get podtemplate `+v.prefix+`-command -o jsonpath={.template.spec.containers[0].image} "*) cat `+dir+`/image ;;
+*" -n `+v.namespace+` run "*) printf '%s\n' "$@" >`+dir+`/arguments ;;
+*) echo "unexpected: $*" >&2; exit 1 ;;
+esac
+`))
+		if err := os.Chmod(filepath.Join(dir, "kubectl"), 0o700); err != nil { //nolint:gosec // it is executed
+			t.Fatal(err)
+		}
+		c := exec.Command(manifests+"/tieback", "dead", "list")
+		c.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "NAMESPACE="+v.namespace, "NAME="+v.prefix)
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		raw, err := os.ReadFile(filepath.Join(dir, "arguments"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		args := strings.Split(strings.TrimSpace(string(raw)), "\n")
+		if i := slices.Index(args, "--"); i < 0 || !slices.Equal(args[i:], []string{"--", "dead", "list"}) || !slices.Contains(args, "--image="+template.Spec.Containers[0].Image) {
+			t.Errorf("arguments: %q", args)
+		}
+		for _, a := range args {
+			overrides, ok := strings.CutPrefix(a, "--overrides=")
+			if !ok {
+				continue
+			}
+			var whole map[string]any
+			if err := json.Unmarshal([]byte(overrides), &whole); err != nil {
+				t.Fatalf("%v: %s", err, overrides)
+			}
+			whole["kind"] = "Pod" // kubectl run adds it
+			again, err := json.Marshal(whole)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// kubectl run gives the container the name of the pod, so that --overrides and the arguments are for one container.
+			if pod := decode(t, again).typed.(*corev1.Pod); !slices.Contains(args, pod.Spec.Containers[0].Name) || pod.Labels["tieback/broker"] != "yes" {
+				t.Errorf("overrides: %s", overrides)
+			}
+		}
+	}
+}
