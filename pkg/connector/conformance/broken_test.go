@@ -17,16 +17,19 @@ import (
 type flaw struct {
 	name    string
 	driver  func(connector.Driver, *erp) connector.Driver // wraps each driver; nil: not wrapped
+	stream  func(PutStream, *erp) PutStream               // wraps each stream; nil: the connector offers none
 	restart func(*erp)                                    // loses data at a restart; nil: nothing is lost
 	immune  bool                                          // a restart does not end the drivers
 	caught  []string                                      // the cases that must catch it; others may too
 }
 
+var allFlaws = slices.Concat(flaws, streamFlaws)
+
 // Each test wraps the reference driver with one flaw. With -v it prints which cases caught the flaw.
 func TestBrokenConnectorsAreCaught(t *testing.T) {
 	reports := runs(t)
 	caught := map[string][]string{}
-	for _, f := range flaws {
+	for _, f := range allFlaws {
 		t.Run(f.name, func(t *testing.T) {
 			caught[f.name] = failed(reports[f.name])
 			f.check(t, reports[f.name], caught[f.name])
@@ -43,9 +46,14 @@ func runs(t *testing.T) map[string]Report {
 	out := map[string]Report{}
 	var g errgroup.Group
 	g.SetLimit(6)
-	for _, f := range flaws {
+	for _, f := range allFlaws {
 		g.Go(func() error {
-			r, err := Run(t.Context(), newERP(f).target(), Options{})
+			e := newERP(f)
+			target := e.target()
+			if f.stream != nil {
+				target = e.streamed(t)
+			}
+			r, err := Run(t.Context(), target, Options{})
 			mu.Lock()
 			defer mu.Unlock()
 			out[f.name] = r
@@ -88,7 +96,7 @@ func table(caught map[string][]string) string {
 	var out strings.Builder
 	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "a connector that …\tis caught by")
-	for _, f := range flaws {
+	for _, f := range allFlaws {
 		fmt.Fprintf(w, "%s\t%s\n", f.name, strings.Join(caught[f.name], ", "))
 	}
 	_ = w.Flush() // into memory
@@ -98,7 +106,7 @@ func table(caught map[string][]string) string {
 // A case that every broken connector passes proves nothing.
 func TestEveryCaseCatchesAFlaw(t *testing.T) {
 	for _, c := range Cases() {
-		if !slices.ContainsFunc(flaws, func(f flaw) bool { return slices.Contains(f.caught, c.Name) }) {
+		if !slices.ContainsFunc(allFlaws, func(f flaw) bool { return slices.Contains(f.caught, c.Name) }) {
 			t.Errorf("no flaw is caught by %q", c.Name)
 		}
 	}

@@ -13,8 +13,7 @@ import (
 
 // The reference driver passes all cases, and none is left out.
 func TestCorrectConnectorPasses(t *testing.T) {
-	e := newERP(flaw{})
-	r, err := Run(t.Context(), e.target(), Options{})
+	r, err := Run(t.Context(), newERP(flaw{}).streamed(t), Options{})
 	if err != nil || !r.OK() {
 		t.Errorf("%s, %v", r.Summary(), err)
 	}

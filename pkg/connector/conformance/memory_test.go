@@ -30,6 +30,7 @@ type erp struct {
 	alive   context.Context // ends with the next restart
 	end     context.CancelFunc
 	hidden  map[int64]int // see early
+	server  *server       // of its streams; nil: none
 	flaw    flaw
 }
 
@@ -90,6 +91,9 @@ func isFixed(e Entity) bool { return e == commitment || e == primeContract || e 
 
 func (m *memory) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
 	out := &tiebackv1.CapabilitiesResponse{Name: "Memory", MaxConcurrent: 8, Currency: "USD"}
+	if m.server != nil {
+		out.PutStream, out.MaxConcurrent = true, 0
+	}
 	for _, e := range refs {
 		out.Entities = append(out.Entities, &can{Entity: e, Put: true, Update: !isFixed(e), List: true, State: true, Remove: true, Tax: isFixed(e), Retainage: isFixed(e), Currency: isFixed(e)})
 	}
@@ -112,8 +116,13 @@ func (m *memory) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.P
 	if err := cmp.Or(m.dead(), ctx.Err()); err != nil {
 		return nil, fault.New(fault.Transient, err)
 	}
-	if rehearsal.Of(ctx) == rehearsal.Throttled {
+	switch rehearsal.Of(ctx) {
+	case rehearsal.Throttled:
 		return nil, errBusy
+	case rehearsal.Slow:
+		if !pause(ctx, rehearsal.Delay) {
+			return nil, fault.New(fault.Transient, ctx.Err())
+		}
 	}
 	b, err := m.book(q)
 	if err != nil {

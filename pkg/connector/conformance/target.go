@@ -26,6 +26,11 @@ type Target struct {
 	// in flight. Drivers that were opened before may not work afterwards. The suite waits until Capabilities
 	// answers. nil: the cases that need it are left out.
 	Restart func(context.Context) error
+	// Stream opens a PutStream of the connector. It ends with ctx. nil: the cases of streams are left out.
+	Stream func(context.Context) (PutStream, error)
+	// Stop stops the process that serves the connector in good order, as a rolling update does, and starts it again,
+	// while records are under way. nil: its case is left out.
+	Stop func(context.Context) error
 	// Rehearse makes the next call with the returned context meet a fault of the ERP: through a value in the
 	// context, like wire.Rehearse, or by preparing a simulated ERP. nil: the cases that need it are left out.
 	Rehearse func(context.Context, rehearsal.Fault) (context.Context, error)

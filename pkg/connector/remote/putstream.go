@@ -323,6 +323,12 @@ func (c *streams) receive(s *stream, w wire) error {
 	}
 }
 
+// RecordError returns the error of a record of a stream, with its class, for tests of connectors.
+func RecordError(e *tiebackv1.PutError) error {
+	c := &client{settings: &settings{address: "the stream"}}
+	return c.classed(statusFrom(e), outcome{write: true, sent: true})
+}
+
 // statusFrom returns the status that a call of Put would have returned.
 func statusFrom(e *tiebackv1.PutError) error {
 	code := codes.Code(e.Code)

@@ -10,8 +10,12 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// Wait is the wait that a throttled Edge asks for.
-const Wait = 100 * time.Millisecond
+const (
+	// Wait is the wait that a throttled Edge asks for.
+	Wait = 100 * time.Millisecond
+	// Delay is the time that a slow ERP takes for a call.
+	Delay = 3 * time.Second
+)
 
 // Edge simulates faults for a connector that keeps its own books, so that it has no other boundary to its
 // ERP. A connector that calls an ERP over a network calls Of there instead, so that the suite sees how it
@@ -24,6 +28,12 @@ func (e edge) Put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutR
 	switch Of(ctx) {
 	case Throttled:
 		return nil, fault.Wait(Wait, errors.New("rehearsal: throttled"))
+	case Slow:
+		select {
+		case <-time.After(Delay):
+		case <-ctx.Done():
+			return nil, fault.New(fault.Transient, ctx.Err())
+		}
 	case LostAnswer:
 		if _, err := e.Driver.Put(ctx, q); err != nil {
 			return nil, err

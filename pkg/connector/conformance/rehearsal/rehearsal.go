@@ -29,6 +29,8 @@ const (
 	Throttled Fault = "throttled"
 	// LostAnswer: the ERP does what it is asked, and its answer is lost.
 	LostAnswer Fault = "lost-answer"
+	// Slow: the ERP takes Delay for what it is asked, or gives up when the call ends.
+	Slow Fault = "slow"
 )
 
 type key struct{}

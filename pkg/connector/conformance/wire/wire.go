@@ -23,6 +23,7 @@ func Target(ctx context.Context, company int64, settings map[string]string) (con
 		Company: company,
 		Open:    func(ctx context.Context) (connector.Driver, error) { return remote.Open(ctx, company, settings) },
 	}
+	t.Stream = func(ctx context.Context) (conformance.PutStream, error) { return remote.OpenPutStream(ctx, settings) }
 	d, err := t.Open(ctx) // validates the settings
 	if err != nil {
 		return t, err
