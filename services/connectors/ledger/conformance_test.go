@@ -3,12 +3,15 @@ package ledger
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/tieback/tieback/pkg/connector"
@@ -43,10 +46,11 @@ func TestConformanceWhenKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	target.Other, target.Restart = company+1, func(context.Context) error { p.kill(); return p.start() }
+	target.Stop = func(context.Context) error { return errors.Join(p.stop(), p.start()) }
 	conformance.Test(t, target)
 }
 
-// serveBooks is the process: it prints its address, and serves until it is killed.
+// serveBooks is the process: it prints its address, and serves until it is killed or terminated.
 func serveBooks(t *testing.T, dir, addr string) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -55,14 +59,18 @@ func serveBooks(t *testing.T, dir, addr string) {
 	books := Open(dir)
 	open := sync.OnceValues(func() (*Books, error) { return books.Company(context.Background(), company) })
 	fmt.Printf("listening on %s\n", l.Addr())
-	err = remote.Serve(t.Context(), remote.ServerConfig{
+	ctx, stop := signal.NotifyContext(t.Context(), syscall.SIGTERM)
+	defer stop()
+	err = remote.Serve(ctx, remote.ServerConfig{
 		Listener: l, Rehearsal: true,
 		Resolve: func(context.Context, int64) (connector.Driver, error) {
 			d, err := open()
 			return rehearsal.Edge(d), err
 		},
 	})
-	t.Error(err)
+	if err := errors.Join(err, books.Close()); err != nil {
+		t.Error(err)
+	}
 }
 
 // process is a child process that serves the books, always on the same address.
@@ -90,6 +98,14 @@ func (p *process) start() error {
 	}
 	p.addr = addr
 	return nil
+}
+
+// stop terminates the child and waits until it has ended.
+func (p *process) stop() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	return p.cmd.Wait()
 }
 
 // kill kills the child and waits until it has ended. It may be called twice.

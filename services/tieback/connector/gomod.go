@@ -63,7 +63,7 @@ var (
 	direct = []string{"google.golang.org/protobuf"}
 	// unused are modules of pkg that a connector does not import, as "go mod tidy" decides; see the test.
 	unused = []string{
-		"github.com/nats-io/", "github.com/synadia-io/", "github.com/klauspost/", "github.com/kylelemons/", "golang.org/x/crypto", "golang.org/x/oauth2",
+		"github.com/go-json-experiment/", "github.com/nats-io/", "github.com/synadia-io/", "github.com/klauspost/", "github.com/kylelemons/", "golang.org/x/crypto", "golang.org/x/oauth2",
 		"github.com/cenkalti/", "github.com/google/uuid", "github.com/grpc-ecosystem/", "go.opentelemetry.io/otel/exporters/", "go.opentelemetry.io/otel/sdk",
 		"go.opentelemetry.io/proto/", "google.golang.org/genproto/googleapis/api",
 	}

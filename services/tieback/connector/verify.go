@@ -21,7 +21,7 @@ import (
 type verification struct {
 	address        string
 	company, other int64
-	restart        string
+	restart, stop  string
 	tokenFile, ca  string
 	tls            string
 	run            string
@@ -51,6 +51,7 @@ Exit code 0: all cases passed. 1: a case failed, no case ran, or the suite was i
 	f.Int64Var(&v.company, "company", 0, "the company whose books the suite changes; a company for tests")
 	f.Int64Var(&v.other, "other-company", 0, "another company of the connector, to check that it keeps the companies apart")
 	f.StringVar(&v.restart, "restart", "", "a shell command that kills the connector without warning and starts it again")
+	f.StringVar(&v.stop, "stop", "", "a shell command that stops the connector in good order, as an update does, and starts it again")
 	f.StringVar(&v.tokenFile, "token-file", "", "a file with the token that the connector requires")
 	f.StringVar(&v.ca, "ca", "", "a PEM file with the certificates to trust; default: those of the system")
 	f.StringVar(&v.tls, "tls", "on", "on or off; off only for a connector on this host or in a private network")
@@ -89,7 +90,10 @@ func (v *verification) suite(ctx context.Context, settings map[string]string, o 
 	}
 	target.Other = v.other
 	if v.restart != "" {
-		target.Restart = v.restartConnector
+		target.Restart = func(ctx context.Context) error { return shell(ctx, "--restart", v.restart) }
+	}
+	if v.stop != "" {
+		target.Stop = func(ctx context.Context) error { return shell(ctx, "--stop", v.stop) }
 	}
 	return conformance.Run(ctx, target, o)
 }
@@ -129,16 +133,16 @@ func (v *verification) read() (settings map[string]string, o conformance.Options
 	return settings, o, d.Close()
 }
 
-// restartConnector runs the command of --restart. The output goes to a file: with a pipe, Run would wait for a connector that the
-// command has started in the background.
-func (v *verification) restartConnector(ctx context.Context) error {
+// shell runs the command of a flag. The output goes to a file: with a pipe, Run would wait for a connector that the command has
+// started in the background.
+func shell(ctx context.Context, flag, command string) error {
 	output, err := os.CreateTemp("", "tieback-restart-")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(output.Name())
 	defer output.Close()
-	cmd := exec.CommandContext(ctx, "sh", "-c", v.restart)
+	cmd := exec.CommandContext(ctx, "sh", "-c", command)
 	cmd.Stdout, cmd.Stderr = output, output
 	err = cmd.Run()
 	switch {
@@ -148,5 +152,5 @@ func (v *verification) restartConnector(ctx context.Context) error {
 		err = errors.New("the command did not end within the time limit of the case: it must start the connector in the background")
 	}
 	raw, _ := os.ReadFile(output.Name()) // without it the error is only shorter
-	return fmt.Errorf("--restart %q: %w: %s", v.restart, err, strings.TrimSpace(string(raw)))
+	return fmt.Errorf("%s %q: %w: %s", flag, command, err, strings.TrimSpace(string(raw)))
 }
