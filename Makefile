@@ -3,7 +3,7 @@
 # make test    every test that can run on this machine, with the race detector
 # make test-tryton   the tests that need Tryton, in a container unless it is installed
 # make test-docker   the tests that need Docker; part of make test if Docker is installed
-# make bench   events per second, CPU and latency, compared with plain JetStream publishes
+# make bench   CPU, events per second and latency, beside a pipeline written by hand on nats.go; FULL=1 takes half an hour
 # make chaos   real processes under faults (kills, pauses, partitions) for SEEDS seeds; see deploy/test/chaos
 # make rolling   replaces each service and broker node under load; OLD=REF upgrades from that version and back
 # make flood   measures ingest with 256 MB of memory under 5,000 hostile connections; set CONNECTIONS, RATE and FOR
@@ -70,8 +70,8 @@ flood:
 	@CONNECTIONS="$(CONNECTIONS)" RATE="$(RATE)" FOR="$(FOR)" services/ingest/flood/run
 
 bench:
-	go build -o bin/tieback ./services/tieback
-	bin/tieback bench
+	go build -o bin/ ./services/tieback ./services/ingest/cmd/ingest ./services/fetcher/cmd/fetcher ./services/worker/cmd/export ./services/status-reporter/cmd/status-reporter
+	bin/tieback bench $(if $(FULL),--full)
 
 images:
 	@VERSION="$(VERSION)" PLATFORM="$(PLATFORM)" deploy/docker/images

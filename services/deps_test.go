@@ -245,3 +245,21 @@ func TestAppKnowsNoService(t *testing.T) {
 		}
 	}
 }
+
+// The pipeline that the benchmark compares Tieback with is written without Tieback, and only the benchmark contains it.
+func TestReferenceStandsAlone(t *testing.T) {
+	const reference = "services/tieback/bench/reference"
+	if ours := imports(t, reference); len(ours) > 0 {
+		t.Errorf("the reference imports %v", ours)
+	}
+	for program, main := range programs {
+		if _, has := contained(t, main)[reference]; has {
+			t.Errorf("%s contains the reference", program)
+		}
+	}
+	for pkg, imports := range contained(t, "services/tieback") {
+		if slices.Contains(imports, reference) && pkg != "services/tieback/bench" {
+			t.Errorf("%s imports the reference", pkg)
+		}
+	}
+}

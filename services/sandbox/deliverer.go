@@ -124,6 +124,9 @@ func (d *deliverer) attempt(ctx context.Context, h *hook, one *delivery, probe b
 	if ctx.Err() != nil && err != nil {
 		return // the sandbox ends
 	}
+	if d.sb.cfg.Delivered != nil {
+		d.sb.cfg.Delivered(time.Since(began), status)
+	}
 	h.note(one.entry, d.sb.recordTime(began), d.sb.recordTime(time.Now()), response{status, body, err})
 	if err == nil && status >= 200 && status < 300 {
 		h.succeeded(one, probe)

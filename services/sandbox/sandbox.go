@@ -58,6 +58,10 @@ type Config struct {
 	StatusFilter string // the query parameter that filters a hook's deliveries; "": filters[status]; Ignored: none does
 
 	CallLog int // calls that Calls returns at most; 0: 20,000; negative: none
+
+	// Delivered is called after each webhook call with its duration and status; status 0: no answer. It may be called
+	// concurrently. nil: none.
+	Delivered func(took time.Duration, status int)
 }
 
 const (

@@ -1,6 +1,9 @@
-// Package bench measures the throughput and latency of the pipeline. Every write is synced to disk. For comparison it measures
-// bare JetStream publishes in the same run. The simulated Procore runs in a process of its own, so that the CPU time is that of
-// the services, the broker and the embedded ERP.
+// Package bench measures the pipeline beside one that is written by hand (package reference): CPU, throughput, latency and recovery
+// on the same work in the same run, every write synced. It also measures fairness, scale and the cost of the console's viewers.
+//
+//	compare.go, recovery.go   the two pipelines as processes of their own; see rig
+//	fair.go, scale.go, viewers.go   `tieback run` inside this process; see withPipeline
+//	sandbox.go, erp.go        the child processes that are Procore, the ERP and a connector
 package bench
 
 import (
@@ -9,14 +12,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/pprof"
-	"sync/atomic"
 	"syscall"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"go.uber.org/zap/zapcore"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tieback/tieback/services/tieback/run"
 	"github.com/tieback/tieback/services/tieback/run/local"
@@ -24,11 +25,18 @@ import (
 
 // Options are the flags of `tieback bench`.
 type Options struct {
-	Events  int    // exports in the throughput run
-	Rate    int    // events per second in the steady run, which takes ten seconds
-	Profile string // file for a CPU profile of the throughput run; "": none
+	Events   int    // exports of a burst
+	Rounds   int    // of the comparison
+	Rate     int    // events per second in the steady part of a round
+	Seconds  int    // duration of the steady part
+	Programs string // the folder with the programs of the services; "": that of this program
+	Full     bool   // 5 rounds of 20,000 events and 20 seconds, then Quota and Recovery
+	Quota    bool   // measure the calls to Procore per event where its limits are scarce instead
+	Recovery bool   // kill each process with SIGKILL and measure the recovery instead
+
+	Profile string // file for a CPU profile; "": none
 	Viewers int    // measure the throughput without and with this many viewers of the console instead
-	Child   string // run a child process of the bench instead: sandbox, console or viewers; "": none
+	Part    string // be this part of the benchmark instead; see parts
 
 	Fair        bool // measure one company while another has a high load or a failure
 	FairRate    int  // exports per second of the measured company; the other has 100 times as many
@@ -37,88 +45,48 @@ type Options struct {
 
 // Run measures and prints the results to out.
 func Run(ctx context.Context, o Options, out io.Writer) error {
+	if o.Programs == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		o.Programs = filepath.Dir(self)
+	}
 	switch {
-	case o.Child != "":
-		return serveChild(ctx, o.Child, out)
+	case o.Part != "":
+		run, ok := parts[o.Part]
+		if !ok {
+			return fmt.Errorf("--part %s: there is no such part", o.Part)
+		}
+		return run(ctx, os.Getenv)
 	case o.Fair:
 		return fairness(ctx, o, out)
 	case o.Viewers > 0:
 		return viewers(ctx, o, out)
 	}
-	return withPipeline(ctx, openOne, func(ctx context.Context, c *child, pl *run.Pipeline) error {
-		bare, err := barePublish(ctx, pl, 2*time.Second)
-		if err != nil {
+	var measurements []func(context.Context, Options, io.Writer) error
+	switch {
+	case o.Full:
+		o.Rounds, o.Events, o.Seconds = 5, 20_000, 20
+		measurements = append(measurements, compare, quota, recovery)
+	case o.Quota:
+		measurements = append(measurements, quota)
+	case o.Recovery:
+		measurements = append(measurements, recovery)
+	default:
+		measurements = append(measurements, compare)
+	}
+	for _, measure := range measurements {
+		if err := measure(ctx, o, out); err != nil {
 			return err
 		}
-		return measure(ctx, o, c, bare, out)
-	})
+	}
+	return nil
 }
 
 // openOne opens a pipeline for the measured company with the embedded ledger.
 func openOne(ctx context.Context, dir, procoreURL string, secrets local.Secrets) (*run.Pipeline, error) {
 	return local.Open(ctx, local.Parts{Data: dir, ProcoreURL: procoreURL, AdminAddr: "127.0.0.1:0", LogLevel: zapcore.ErrorLevel, Secrets: secrets})
-}
-
-// measure exports vendors in several patterns and prints the results. bare is the rate of bare publishes.
-func measure(ctx context.Context, o Options, child *child, bare float64, out io.Writer) error {
-	if _, err := child.export(ctx, 200, 0); err != nil { // warm up tokens, connections and caches
-		return err
-	}
-	burst, err := child.export(ctx, 1000, 0)
-	if err != nil {
-		return err
-	}
-	stop, err := profile(o.Profile)
-	if err != nil {
-		return err
-	}
-	before := cpuSeconds()
-	full, err := child.export(ctx, o.Events, 0)
-	stop()
-	if err != nil {
-		return err
-	}
-	cpu := cpuSeconds() - before
-	steady, err := child.export(ctx, 10*o.Rate, o.Rate)
-	if err != nil {
-		return err
-	}
-	lone, err := child.export(ctx, 5, 1)
-	if err != nil {
-		return err
-	}
-	rate := float64(o.Events) / full.Seconds
-	fmt.Fprintf(out, `bare publish, synced         %8.0f messages/s (one stream, 64 publishers, no batches)
-end to end                   %8.0f events/s (%d vendor exports, every write synced)
-ratio to the bare publish    %8.2f
-CPU                          %8.2f s per 1,000 events (services, broker and embedded ERP)
-at a steady %3d events/s     %8.0f ms p50, %.0f ms p99, from click to close-out
-one event a second           %8.0f ms p50
-burst of 1,000 exports       %8d Procore calls
-`, bare, rate, o.Events, rate/bare, cpu*1000/float64(o.Events), o.Rate, steady.P50ms, steady.P99ms, lone.P50ms, burst.Calls)
-	return nil
-}
-
-// barePublish returns the messages per second that 64 publishers achieve with synchronous publishes.
-func barePublish(ctx context.Context, pl *run.Pipeline, d time.Duration) (float64, error) {
-	js := pl.Bus.JetStream()
-	data := make([]byte, 1024)
-	var n atomic.Int64
-	start := time.Now()
-	g, ctx := errgroup.WithContext(ctx)
-	for range 64 {
-		g.Go(func() error {
-			for time.Since(start) < d {
-				m := &nats.Msg{Subject: fmt.Sprintf("tb.closed._._.1.%d", n.Add(1)), Data: data}
-				if _, err := js.PublishMsg(ctx, m); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	err := g.Wait()
-	return float64(n.Load()) / time.Since(start).Seconds(), err
 }
 
 // profile starts a CPU profile and returns a function that ends it. Without a file it does nothing.

@@ -2,39 +2,25 @@ package bench
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
 	"runtime/pprof"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/services/console"
-	"github.com/tieback/tieback/services/tieback/run/local"
 )
-
-// serveChild runs a child process of the bench. It prints its URL first.
-func serveChild(ctx context.Context, kind string, out io.Writer) error {
-	switch kind {
-	case "sandbox":
-		return serveSandbox(ctx, out)
-	case "console":
-		return serveConsole(ctx, out)
-	case "viewers":
-		return serveViewers(ctx, out)
-	}
-	return fmt.Errorf("there is no child process %q", kind)
-}
 
 // serveConsole is the service console, with the settings in the environment. It serves for the parent
 //
 //	/link    the one-time link
 //	/cpu     the CPU time of the process, in seconds
 //	/profile?file=    writes the CPU profile since the last call to a file; without file it only starts one
-func serveConsole(ctx context.Context, out io.Writer) error {
-	a, err := tenant.Load("console", os.Getenv, tenant.AllCompanies)
+func serveConsole(ctx context.Context, getenv func(string) string) error {
+	a, err := tenant.Load("console", getenv, tenant.AllCompanies)
 	if err != nil {
 		return err
 	}
@@ -69,30 +55,24 @@ func serveConsole(ctx context.Context, out io.Writer) error {
 			return true, nil
 		},
 	})
-	url, err := local.Serve(ctx, mux)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(out, url)
-	return console.Run(ctx, a, console.Options{Listener: l, Link: func(link string) { links <- link }})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return serveParent(ctx, getenv, mux) })
+	g.Go(func() error {
+		return console.Run(ctx, a, console.Options{Listener: l, Link: func(link string) { links <- link }})
+	})
+	return g.Wait()
 }
 
 // serveViewers are the viewers of the console. They serve for the parent
 //
 //	/sign-in?link=    signs the viewers in to the console
 //	/viewers?n=       ends the viewers and starts n others; the response is the number of pages loaded
-func serveViewers(ctx context.Context, out io.Writer) error {
+func serveViewers(ctx context.Context, getenv func(string) string) error {
 	a := &audience{}
 	mux := http.NewServeMux()
 	handle(mux, map[string]func(*http.Request) (any, error){
 		"GET /sign-in": func(r *http.Request) (any, error) { return true, a.signIn(r.Context(), r.FormValue("link")) },
 		"GET /viewers": func(r *http.Request) (any, error) { return a.set(ctx, number(r, "n")) },
 	})
-	url, err := local.Serve(ctx, mux)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(out, url)
-	<-ctx.Done()
-	return nil
+	return serveParent(ctx, getenv, mux)
 }

@@ -48,7 +48,7 @@ func fairness(ctx context.Context, o Options, out io.Writer) error {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 		fmt.Fprintf(out, "%-40s %4.0f ms, %4.0f ms %6.0f ms, %4.0f ms  p99 %+.0f %%\n",
-			c.name, alone.P50ms, alone.P99ms, loaded.P50ms, loaded.P99ms, 100*(loaded.P99ms/alone.P99ms-1))
+			c.name, alone.latency(0.5), alone.latency(0.99), loaded.latency(0.5), loaded.latency(0.99), 100*(loaded.latency(0.99)/alone.latency(0.99)-1))
 	}
 	return nil
 }

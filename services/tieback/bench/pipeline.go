@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,8 +9,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"strings"
+	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,10 +20,41 @@ import (
 
 // result is the result of a number of exports.
 type result struct {
-	Seconds float64 // from the first click to the last close-out
-	P50ms   float64
-	P99ms   float64
-	Calls   int64 // to Procore's API
+	Exports []export
+	Acks    []time.Duration // of webhook calls that were acknowledged
+	Calls   int64           // to Procore's API
+}
+
+// export is the times of an export.
+type export struct{ Clicked, Closed time.Time }
+
+// seconds returns the time from the first click to the last close-out.
+func (r result) seconds() float64 {
+	first, last := r.Exports[0].Clicked, r.Exports[0].Closed
+	for _, e := range r.Exports {
+		if e.Closed.After(last) {
+			last = e.Closed
+		}
+	}
+	return last.Sub(first).Seconds()
+}
+
+// latency returns a quantile of the times from click to close-out, in milliseconds.
+func (r result) latency(q float64) float64 {
+	all := make([]time.Duration, len(r.Exports))
+	for i, e := range r.Exports {
+		all[i] = e.Closed.Sub(e.Clicked)
+	}
+	return quantile(all, q)
+}
+
+// quantile returns a quantile in milliseconds. The slice is sorted.
+func quantile(all []time.Duration, q float64) float64 {
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return float64(all[int(q*float64(len(all)-1))].Microseconds()) / 1000
 }
 
 // withPipeline calls use with a new sandbox process and a running pipeline, and stops both when use returns.
@@ -40,11 +70,11 @@ func withPipeline(ctx context.Context, open func(ctx context.Context, dir, proco
 		return err
 	}
 	secrets := local.NewSecrets()
-	c, err := startSandbox(ctx, secrets, "http://"+l.Addr().String()+"/webhooks/procore/")
+	c, err := startSandbox(ctx, dir, secrets, "http://"+l.Addr().String()+"/webhooks/procore/")
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
-	defer c.stop()
+	defer c.kill()
 	pl, err := open(ctx, dir, c.url, secrets)
 	if err != nil {
 		return errors.Join(err, l.Close())
@@ -62,51 +92,36 @@ func withPipeline(ctx context.Context, open func(ctx context.Context, dir, proco
 	return g.Wait()
 }
 
-// child is a child process of the bench. It serves HTTP for this process.
+// child is a child process of the benchmark that serves HTTP for this process.
 type child struct {
-	cmd *exec.Cmd
+	*process
 	url string
 }
 
-// startSandbox starts the simulated Procore. It delivers to the URL webhook followed by the company's id.
-func startSandbox(ctx context.Context, s local.Secrets, webhook string) (*child, error) {
-	return startChild(ctx, "sandbox", "BENCH_SECRET="+s.ClientSecret, "BENCH_TOKEN="+s.WebhookToken, "BENCH_WEBHOOK="+webhook)
+// startSandbox starts the sandbox. It delivers to the URL webhook followed by the company's id.
+func startSandbox(ctx context.Context, dir string, s local.Secrets, webhook string, env ...string) (*child, error) {
+	return startChild(ctx, "sandbox", dir, append(env, "BENCH_SECRET="+s.ClientSecret, "BENCH_TOKEN="+s.WebhookToken, "BENCH_WEBHOOK="+webhook)...)
 }
 
-// startChild starts this program as a child process, with more environment variables.
-func startChild(ctx context.Context, kind string, env ...string) (*child, error) {
-	self, err := os.Executable()
-	if err != nil {
+// startChild starts this program as a part that serves, with its log in dir.
+func startChild(ctx context.Context, name, dir string, env ...string) (*child, error) {
+	addr := freePort()
+	c := &child{process: part(name, dir, append(env, "BENCH_LISTEN="+addr)...), url: "http://" + addr}
+	if err := startAt(ctx, c.process, addr); err != nil {
+		c.kill()
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, "bench", "--child", kind)
-	cmd.Env = append(os.Environ(), env...)
-	cmd.Stderr = os.Stderr
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	c := &child{cmd: cmd}
-	url, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		c.stop()
-		return nil, fmt.Errorf("the child process %s did not print its URL: %w", kind, err)
-	}
-	c.url = strings.TrimSpace(url)
 	return c, nil
 }
 
-func (c *child) stop() {
-	_ = c.cmd.Process.Kill()
-	_ = c.cmd.Wait() // it was killed
+// export exports n vendors of the measured company, rate per second (0: without a pause), and waits for their end.
+func (c *child) export(ctx context.Context, n, rate int) (result, error) {
+	return c.exportType(ctx, measured, "create_vendor", n, rate)
 }
 
-// export exports n vendors of the measured company, rate per second (0: without a pause), and waits for their end.
-func (c *child) export(ctx context.Context, n, rate int) (r result, err error) {
-	err = c.get(ctx, fmt.Sprintf("/export?company=%d&n=%d&rate=%d", int64(measured), n, rate), &r)
+// exportType is export for a company, or all of them in turn (0), and an event type.
+func (c *child) exportType(ctx context.Context, company int64, eventType string, n, rate int) (r result, err error) {
+	err = c.get(ctx, fmt.Sprintf("/export?company=%d&type=%s&n=%d&rate=%d", company, eventType, n, rate), &r)
 	return r, err
 }
 

@@ -1,15 +1,17 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,50 +29,59 @@ const (
 // clients are the client ids of the companies.
 var clients = map[int64]string{measured: local.ClientID, neighbour: "neighbour"}
 
-// serveSandbox is the child process: a simulated Procore without rate limits, which prints its URL and serves also
+// serveSandbox is the child process sandbox: a simulated Procore, by default without rate limits, and the ERP of the comparison.
+// It serves also
 //
-//	/export?company=&n=&rate=        exports vendors and waits for their end; the response is a result
+//	/export?company=&type=&n=&rate=  exports n records, of all companies in turn with company=0, and waits for their end; the response is a result
 //	/load?company=&rate=&seconds=    starts exporting vendors and does not wait
 //	/sync?company=                   starts a sync of vendors
 //	/failure?kind=                   quota: the neighbour's rate limit becomes 100 per hour; secret: its secret is revoked
-func serveSandbox(ctx context.Context, out io.Writer) error {
-	sb := sandbox.New(sandbox.Config{HourlyLimit: 100_000_000, SpikeLimit: -1, CallLog: -1, InFlight: 128, APIVersion: sandbox.Rotate})
-	for id, client := range clients {
-		err := sb.AddCompany(sandbox.Company{
-			ID: id, Name: "Acme Builders", ClientID: client, ClientSecret: os.Getenv("BENCH_SECRET"),
-			WebhookURL: os.Getenv("BENCH_WEBHOOK") + strconv.FormatInt(id, 10), WebhookToken: os.Getenv("BENCH_TOKEN"), StandardCostCodeListID: local.CostCodeList,
+//	/limits?hourly=&spike=           sets the rate limits of the measured company; -1: none
+func serveSandbox(ctx context.Context, getenv func(string) string) error {
+	w := &world{books: newBooks()}
+	w.sb = sandbox.New(sandbox.Config{HourlyLimit: 3_600_000, SpikeLimit: -1, CallLog: -1, InFlight: 32, APIVersion: cmp.Or(getenv("BENCH_API_VERSION"), sandbox.Rotate),
+		DuplicateFraction: duplicates(getenv), Delivered: w.delivered})
+	for id, client := range clientsOf(getenv) {
+		err := w.sb.AddCompany(sandbox.Company{
+			ID: id, Name: "Acme Builders", ClientID: client, ClientSecret: getenv("BENCH_SECRET"),
+			WebhookURL: getenv("BENCH_WEBHOOK") + strconv.FormatInt(id, 10), WebhookToken: getenv("BENCH_TOKEN"), StandardCostCodeListID: local.CostCodeList,
 		})
 		if err != nil {
 			return err
 		}
+		w.companies = append(w.companies, id)
 	}
+	slices.Sort(w.companies)
 	mux := http.NewServeMux()
-	mux.Handle("/", sb.Handler())
+	mux.Handle("/", w.sb.Handler())
+	mux.HandleFunc("POST /erp/commitments", w.books.post)
+	mux.HandleFunc("GET /erp/commitments", w.books.get)
 	handle(mux, map[string]func(*http.Request) (any, error){
 		"GET /export": func(r *http.Request) (any, error) {
-			return pressMany(r.Context(), sb, int64(number(r, "company")), number(r, "n"), number(r, "rate"))
+			return w.export(r.Context(), int64(number(r, "company")), r.FormValue("type"), number(r, "n"), number(r, "rate"))
 		},
 		"GET /load": func(r *http.Request) (any, error) {
-			go pressOn(ctx, sb, int64(number(r, "company")), number(r, "rate"), time.Duration(number(r, "seconds"))*time.Second)
+			go pressOn(ctx, w.sb, int64(number(r, "company")), number(r, "rate"), time.Duration(number(r, "seconds"))*time.Second)
 			return true, nil
 		},
 		"GET /sync": func(r *http.Request) (any, error) {
-			_, err := sb.Press(int64(number(r, "company")), "sync_vendors", nil)
+			_, err := w.sb.Press(int64(number(r, "company")), "sync_vendors", nil)
 			return true, err
 		},
 		"GET /failure": func(r *http.Request) (any, error) {
 			if r.FormValue("kind") == "secret" {
-				return true, sb.RotateSecret(neighbour, rand.Text())
+				return true, w.sb.RotateSecret(neighbour, rand.Text())
 			}
-			return true, sb.SetLimits(neighbour, 100, -1)
+			return true, w.sb.SetLimits(neighbour, 100, -1)
+		},
+		"GET /limits": func(r *http.Request) (any, error) {
+			return true, w.sb.SetLimits(measured, number(r, "hourly"), number(r, "spike"))
 		},
 	})
-	url, err := local.Serve(ctx, mux)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(out, url)
-	return sb.Run(ctx)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return serveParent(ctx, getenv, mux) })
+	g.Go(func() error { return w.sb.Run(ctx) })
+	return g.Wait()
 }
 
 // handle adds functions that the parent process calls. The response is JSON.
@@ -87,50 +98,145 @@ func handle(mux *http.ServeMux, functions map[string]func(*http.Request) (any, e
 	}
 }
 
+// serveParent serves the parent process at the address that it has chosen, until ctx ends.
+func serveParent(ctx context.Context, getenv func(string) string, h http.Handler) error {
+	srv := &http.Server{Addr: getenv("BENCH_LISTEN"), Handler: h, ReadHeaderTimeout: 5 * time.Second}
+	context.AfterFunc(ctx, func() { _ = srv.Close() })
+	if err := srv.ListenAndServe(); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// duplicates returns the fraction of deliveries that are made twice.
+func duplicates(getenv func(string) string) float64 {
+	f, _ := strconv.ParseFloat(getenv("BENCH_DUPLICATES"), 64) // not set: none
+	return f
+}
+
+// clientsOf returns the companies of the sandbox and their clients: the measured company and its neighbour, or BENCH_COMPANIES
+// companies with a client for each.
+func clientsOf(getenv func(string) string) map[int64]string {
+	n, _ := strconv.Atoi(getenv("BENCH_COMPANIES"))
+	if n == 0 {
+		return clients
+	}
+	return manyClients(n)
+}
+
+// manyClients returns n companies with a client for each.
+func manyClients(n int) map[int64]string {
+	all := map[int64]string{}
+	for i := range n {
+		all[measured+int64(i)] = fmt.Sprintf("client-%d", i)
+	}
+	return all
+}
+
 // number returns a parameter that the parent process has sent.
 func number(r *http.Request, name string) int {
 	n, _ := strconv.Atoi(r.FormValue(name))
 	return n
 }
 
-// pressMany presses Export n times, rate times per second (0: without a pause), and waits until all requests succeeded.
-func pressMany(ctx context.Context, sb *sandbox.Sandbox, company int64, n, rate int) (result, error) {
+// world is what the pipeline is connected to: Procore and the ERP of the comparison.
+type world struct {
+	sb        *sandbox.Sandbox
+	books     *books
+	companies []int64 // sorted
+
+	mu   sync.Mutex
+	acks []time.Duration // of the webhook calls since the last export began
+}
+
+// delivered records the duration of a webhook call that was acknowledged.
+func (w *world) delivered(took time.Duration, status int) {
+	if status/100 != 2 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.acks = append(w.acks, took)
+}
+
+// takeAcks returns the durations since the last call.
+func (w *world) takeAcks() []time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	acks := w.acks
+	w.acks = nil
+	return acks
+}
+
+// export presses Export n times, rate times per second (0: without a pause), waits for the end of all requests, and checks each.
+func (w *world) export(ctx context.Context, company int64, eventType string, n, rate int) (result, error) {
+	companies := []int64{company}
+	if company == 0 {
+		companies = w.companies
+	}
 	payloads := make([]map[string]any, n)
 	for i := range payloads {
 		var err error
-		if payloads[i], err = sb.Sample(company, "create_vendor", nil); err != nil {
+		if payloads[i], err = w.sb.Sample(companies[i%len(companies)], eventType, nil); err != nil {
 			return result{}, err
 		}
 	}
-	start, calls := time.Now(), sb.TotalCalls()
-	took := make([]time.Duration, n)
-	g, ctx := errgroup.WithContext(ctx)
+	w.takeAcks()
+	start, calls := time.Now(), w.sb.TotalCalls()
+	ids := make([]int64, n)
 	for i, payload := range payloads {
 		if rate > 0 {
 			time.Sleep(time.Until(start.Add(time.Duration(i) * time.Second / time.Duration(rate))))
 		}
-		id, err := sb.Press(company, "create_vendor", payload)
-		if err != nil {
+		var err error
+		if ids[i], err = w.sb.Press(companies[i%len(companies)], eventType, payload); err != nil {
 			return result{}, err
 		}
-		g.Go(func() error {
-			req, err := sb.Wait(ctx, id)
-			if err != nil {
-				return fmt.Errorf("request %d: %w", id, err)
-			}
-			if req.Outcome() != sandbox.Success {
-				return fmt.Errorf("request %d ended %s: %v", id, req.Outcome(), req.Details)
-			}
-			took[i] = req.Closed.Sub(req.Clicked)
-			return nil
-		})
 	}
-	if err := g.Wait(); err != nil {
-		return result{}, err
+	r := result{Exports: make([]export, n)}
+	for i, id := range ids {
+		req, err := w.sb.Wait(ctx, id)
+		if err != nil {
+			return result{}, fmt.Errorf("request %d: %w", id, err)
+		}
+		r.Exports[i] = export{req.Clicked, req.Closed}
 	}
-	slices.Sort(took)
-	ms := func(q float64) float64 { return float64(took[int(q*float64(n-1))].Microseconds()) / 1000 }
-	return result{Seconds: time.Since(start).Seconds(), P50ms: ms(0.50), P99ms: ms(0.99), Calls: sb.TotalCalls() - calls}, nil
+	r.Calls, r.Acks = w.sb.TotalCalls()-calls, w.takeAcks()
+	for i, id := range ids {
+		if err := w.check(id, payloads[i]); err != nil {
+			return result{}, fmt.Errorf("request %d: %w", id, err)
+		}
+	}
+	if bad := w.sb.Violations(); len(bad) > 0 {
+		return result{}, fmt.Errorf("a call differs from Procore's published operation: %s", bad[0])
+	}
+	return r, nil
+}
+
+// check returns an error if an export was not done completely: its request detail is success, which was reported after its records
+// were marked, and a commitment is booked once, with the bookings's ids as its marks.
+func (w *world) check(id int64, payload map[string]any) error {
+	req, _ := w.sb.Request(id)
+	if req.Outcome() != sandbox.Success {
+		return fmt.Errorf("it ended %s: %v", req.Outcome(), req.Details)
+	}
+	if len(req.TooEarly) > 0 {
+		return errors.New(req.TooEarly[0])
+	}
+	contract := sandbox.GetID(payload, "request_data.commitment.id")
+	if contract == 0 {
+		return nil
+	}
+	booked := w.books.of(contract)
+	if len(booked) != 1 || len(booked[0].Lines) != 1 {
+		return fmt.Errorf("commitment %d has %d bookings", contract, len(booked))
+	}
+	marked, _ := w.sb.Record(req.CompanyID, "work_order_contract", contract)
+	line, _ := w.sb.Record(req.CompanyID, "line_item", sandbox.GetID(payload, "request_data.commitment_items[].id"))
+	if marked.OriginID != booked[0].ID || line.OriginID != booked[0].Lines[0] {
+		return fmt.Errorf("commitment %d is booked as %v, but marked as %q with the line %q", contract, booked[0], marked.OriginID, line.OriginID)
+	}
+	return nil
 }
 
 // pressOn presses Export at a rate for a duration. It does not wait for the requests.

@@ -50,14 +50,14 @@ func viewers(ctx context.Context, o Options, out io.Writer) error {
 	return withPipeline(ctx, open, func(ctx context.Context, procore *child, _ *run.Pipeline) error {
 		t := theatre{procore: procore}
 		var err error
-		if t.console, err = startChild(ctx, "console", env...); err != nil {
+		if t.console, err = startChild(ctx, "console", procore.dir, env...); err != nil {
 			return err
 		}
-		defer t.console.stop()
-		if t.viewers, err = startChild(ctx, "viewers"); err != nil {
+		defer t.console.kill()
+		if t.viewers, err = startChild(ctx, "viewers", procore.dir); err != nil {
 			return err
 		}
-		defer t.viewers.stop()
+		defer t.viewers.kill()
 		var link string
 		if err := t.console.get(ctx, "/link", &link); err != nil {
 			return err
@@ -98,7 +98,7 @@ func (t theatre) round(ctx context.Context, n, viewers int) (is attended, err er
 	if err != nil {
 		return is, err
 	}
-	is.cpu, is.seconds, is.rate = cpuSeconds()-before, r.Seconds, float64(n)/r.Seconds
+	is.cpu, is.seconds, is.rate = cpuSeconds()-before, r.seconds(), float64(n)/r.seconds()
 	if err := t.console.get(ctx, "/cpu", &ended); err != nil {
 		return is, err
 	}
