@@ -5,6 +5,7 @@ package app
 
 import (
 	"context"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -50,8 +51,8 @@ const RereadEvery = 5 * time.Second
 // Service runs until ctx ends. Then it returns nil or the context's error.
 type Service func(ctx context.Context, a *App) error
 
-// New reads the settings through getenv (os.Getenv) and opens the log and the metrics. Its error is a mistake in the
-// settings.
+// New reads the settings through getenv (os.Getenv), opens the log and the metrics, and sets the memory limit of the process. Its
+// error is a mistake in the settings.
 func New(name string, getenv func(string) string) (*App, error) {
 	s, err := settings.Load(getenv)
 	if err != nil {
@@ -61,6 +62,7 @@ func New(name string, getenv func(string) string) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
+	tuneGC(getenv, os.DirFS("/"))
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), telemetry.BuildInfo(name))
 	return &App{Name: name, Settings: s, Log: log.With(zap.String("service", name)), Registry: reg}, nil
