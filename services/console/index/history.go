@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
-	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
@@ -55,9 +54,8 @@ func strip(m bus.Message) message {
 	case *tiebackv1.Delivery:
 		p.UserId = 0
 	case *tiebackv1.Event:
-		details := procore.RequestDetails(p.Payload)
-		c := contentOf(p.Type, p.Payload, details)
-		k.content = &c
+		var details []int64
+		k.content, details = contentOf(p.Type, p.Payload)
 		p.Payload = detailsOnly(details)
 	case *tiebackv1.Outcome:
 		for _, c := range p.CloseOuts {
@@ -159,14 +157,22 @@ func storedAll(all []message) []bus.Message {
 }
 
 // merge adds messages to those of a request, in the order in which request.Messages reads them, and returns those that were
-// added: not the ones that it had. A stream that was lost and made again numbers other messages alike.
+// added: not the ones that it had. It may change more, and share memory with it. A stream that was lost and made again numbers other messages alike.
 func merge(has, more []message) (all, added []message) {
-	all = has
+	if all = has; len(has) == 0 {
+		all = more[:0] // in place: most requests are new
+	}
 	for _, m := range more {
 		if slices.ContainsFunc(all, func(h message) bool { return h.kind == m.kind && h.sequence == m.sequence && h.at.Equal(m.at) }) {
 			continue
 		}
-		all, added = append(all, m), append(added, m)
+		all = append(all, m)
+		if len(has) > 0 {
+			added = append(added, m)
+		}
+	}
+	if len(has) == 0 {
+		added = all
 	}
 	slices.SortStableFunc(all, func(a, b message) int {
 		return cmp.Or(cmp.Compare(slices.Index(bus.Kinds, a.kind), slices.Index(bus.Kinds, b.kind)), a.at.Compare(b.at), cmp.Compare(a.sequence, b.sequence))

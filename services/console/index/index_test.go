@@ -27,7 +27,6 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/catalogue/dictionary"
 	"github.com/tieback/tieback/pkg/fault"
-	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
@@ -886,7 +885,7 @@ func TestSeries(t *testing.T) {
 // Each type whose payload names a record in Procore's sample is found by it.
 func TestContentOfEachType(t *testing.T) {
 	for _, s := range dictionary.Entries() {
-		c := contentOf(s.Name, s.Sample, procore.RequestDetails(s.Sample))
+		c, _ := contentOf(s.Name, s.Sample)
 		if got := c.record != ""; got != (s.Category != string(catalogue.Sync)) {
 			t.Errorf("%s: record %q, texts %q", s.Name, c.record, c.texts)
 		}
@@ -895,7 +894,7 @@ func TestContentOfEachType(t *testing.T) {
 
 // A request whose payload can't be read is found by the names in it: it is one that an operator looks for.
 func TestContentOfMalformedExport(t *testing.T) {
-	c := contentOf("create_vendor", []byte(`{"request_data":{"vendor":{"id":"V-12","company":"Alpha Concrete","origin_code":"A-7"}}}`), nil)
+	c, _ := contentOf("create_vendor", []byte(`{"request_data":{"vendor":{"id":"V-12","company":"Alpha Concrete","origin_code":"A-7"}}}`))
 	if c.record != `vendor "Alpha Concrete"` || !strings.Contains(c.texts, "Alpha Concrete") {
 		t.Errorf("record %q, texts %q", c.record, c.texts)
 	}

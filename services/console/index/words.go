@@ -17,6 +17,7 @@ import (
 	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/payload"
+	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/request"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
@@ -32,13 +33,15 @@ type content struct {
 // thousands.
 const maxRecords = 1000
 
-// contentOf reads the names and numbers of a payload's records. It returns the zero value if the payload does not parse.
-func contentOf(eventType string, raw []byte, details []int64) content {
+// contentOf reads the names and numbers of a payload's records, and its request details. The content is empty if the payload does
+// not parse.
+func contentOf(eventType string, raw []byte) (c *content, details []int64) {
+	c = &content{}
 	q, err := payload.Parse(raw)
 	if err != nil {
-		return content{}
+		return c, procore.RequestDetails(raw)
 	}
-	var c content
+	details = q.Details
 	var texts strings.Builder
 	seen := map[string]bool{"": true}
 	add := func(text string) {
@@ -67,7 +70,7 @@ func contentOf(eventType string, raw []byte, details []int64) content {
 		c.record += fmt.Sprintf(" and %d more", len(records)-1)
 	}
 	c.texts = texts.String()
-	return c
+	return c, details
 }
 
 // named are the objects of a payload that name a record.

@@ -113,6 +113,9 @@ func (x *Index) apply(ctx context.Context, b batch) error {
 	})
 }
 
+// usual is how many messages a request usually has.
+const usual = 4
+
 // collect returns the entries that messages change.
 func (x *Index) collect(ctx context.Context, messages []message, now time.Time) ([]*entry, error) {
 	type key struct{ company, request int64 }
@@ -124,10 +127,11 @@ func (x *Index) collect(ctx context.Context, messages []message, now time.Time) 
 			continue
 		}
 		k := key{m.company, m.request}
-		if byRequest[k] == nil {
-			order = append(order, k)
+		some, known := byRequest[k]
+		if !known {
+			order, some = append(order, k), make([]message, 0, usual)
 		}
-		byRequest[k] = append(byRequest[k], m)
+		byRequest[k] = append(some, m)
 	}
 	find, err := w.tx.PrepareContext(ctx, "SELECT "+entryColumns+" FROM requests WHERE request = ? AND company = ?")
 	if err != nil {
