@@ -3,13 +3,28 @@ package worker_test
 import (
 	"context"
 	"fmt"
+	"os"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/payload"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/worker"
+	"github.com/tieback/tieback/services/worker/exports"
 	"github.com/tieback/tieback/services/worker/workertest"
 )
+
+// A program of your own is the export worker with your driver compiled in: this line is its main. The companies file names
+// the driver: connector: {driver: acme}. Its settings are passed to the opener.
+func Example_compiledInDriver() {
+	open := func(_ context.Context, company int64, settings map[string]string) (connector.Driver, error) {
+		return &workertest.ERP{}, nil // here, your driver
+	}
+
+	_ = func() { // func main()
+		os.Exit(tenant.Main("export", connector.Drivers{"acme": open}, exports.Run))
+	}
+}
 
 // A handler reads the payload, books a record and returns the close-out of its request detail. The second call stands for
 // a redelivery of the event: it finds the first booking.

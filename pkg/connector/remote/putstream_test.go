@@ -632,21 +632,3 @@ func TestRehearsalOnAStream(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
-
-// BenchmarkPut compares calls with a stream, 64 records at once.
-func BenchmarkPut(b *testing.B) {
-	address, _ := served(b, driver{}, ServerConfig{})
-	for name, d := range map[string]connector.Driver{"call": opened(b, address, nil), "stream": streaming(b, address, nil)} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			b.SetParallelism(32)
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					if err := put(context.Background(), d); err != nil {
-						b.Error(err)
-					}
-				}
-			})
-		})
-	}
-}
