@@ -88,6 +88,7 @@ func (c *streams) run(s *stream) {
 	defer cancel()
 	wire, err := c.rpc.PutStream(ctx, grpc.MaxCallRecvMsgSize(maxStreamAnswer))
 	if err != nil {
+		s.unsent = err
 		s.end(err) // before retire: the records that wait for this stream fail
 		c.retire(s)
 		return
@@ -124,6 +125,7 @@ type stream struct {
 	gone    chan struct{} // signals that canceled is not empty
 	retired chan struct{} // closed when no record is taken from queue any more
 	ended   chan struct{} // closed by end
+	unsent  error         // what the end means for a record that was not sent: errRetired, or why the stream could not be opened
 
 	mu       sync.Mutex
 	last     uint64             // the id of the last record
@@ -161,7 +163,7 @@ var (
 func newStream() *stream {
 	return &stream{
 		queue: make(chan *record), gone: make(chan struct{}, 1), retired: make(chan struct{}), ended: make(chan struct{}),
-		underWay: map[uint64]*record{},
+		underWay: map[uint64]*record{}, unsent: errRetired,
 	}
 }
 
@@ -171,11 +173,11 @@ func (s *stream) put(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.P
 	select {
 	case s.queue <- r:
 	case <-s.ended:
-		return nil, s.err
+		return nil, s.unsent
 	case <-s.retired:
 		select {
-		case <-s.ended: // it could not be opened, or broke
-			return nil, s.err
+		case <-s.ended:
+			return nil, s.unsent
 		default:
 			return nil, errRetired
 		}
@@ -258,11 +260,8 @@ func (s *stream) begin(r *record) (id uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.err != nil:
-		r.done <- result{err: s.err}
-		return 0, false
-	case s.stopped:
-		r.done <- result{err: errNotBegun}
+	case s.err != nil || s.stopped:
+		r.done <- result{err: errRetired}
 		return 0, false
 	case r.gone:
 		return 0, true

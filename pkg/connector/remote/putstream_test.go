@@ -19,6 +19,7 @@ import (
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/connector/conformance/rehearsal"
 	"github.com/tieback/tieback/pkg/fault"
+	"github.com/tieback/tieback/pkg/order"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
@@ -630,5 +631,57 @@ func TestRehearsalOnAStream(t *testing.T) {
 	expect(t, put(rehearsal.With(t.Context(), rehearsal.LostAnswer), d), fault.Ambiguous, "lost")
 	if err := put(t.Context(), d); err != nil || d.streams.open() == nil {
 		t.Errorf("%v", err)
+	}
+}
+
+// generations is that of records that were never unlinked.
+type generations struct{}
+
+func (generations) Generation(context.Context, int64, string, int64) (order.Key, error) {
+	return "", nil
+}
+
+func (generations) NextGeneration(context.Context, int64, string, int64, order.Key) error {
+	return nil
+}
+
+// The pipeline books on a stream where the connector offers it: this connector refuses calls of Put.
+func TestBookingUsesTheStream(t *testing.T) {
+	f := &streamOnly{}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer()
+	tiebackv1.RegisterConnectorServiceServer(s, f)
+	t.Cleanup(s.Stop)
+	go func() { _ = s.Serve(l) }()
+	erp := connector.New(opened(t, l.Addr().String(), nil), connector.Config{Company: 1, Generations: generations{}})
+	request := connector.RequestRef{Order: order.New(time.Now(), 900)}
+	b, err := erp.Book(t.Context(), request, &tiebackv1.Record{Entity: tiebackv1.Entity_ENTITY_VENDOR, ProcoreId: 35, Name: "Acme"})
+	if err != nil || b.GetOriginId() != "V-1" {
+		t.Errorf("%v, %v", b, err)
+	}
+}
+
+// streamOnly books vendors on streams only.
+type streamOnly struct {
+	tiebackv1.UnimplementedConnectorServiceServer
+}
+
+func (streamOnly) Capabilities(context.Context, *tiebackv1.CapabilitiesRequest) (*tiebackv1.CapabilitiesResponse, error) {
+	return &tiebackv1.CapabilitiesResponse{Name: "test", PutStream: true, Entities: []*tiebackv1.EntityCapability{{Entity: tiebackv1.Entity_ENTITY_VENDOR, Put: true}}}, nil
+}
+
+func (streamOnly) PutStream(s grpc.BidiStreamingServer[tiebackv1.PutStreamRequest, tiebackv1.PutStreamResponse]) error {
+	for {
+		q, err := s.Recv()
+		if err != nil {
+			return nil
+		}
+		b := &tiebackv1.Booking{OriginId: "V-1", Stamp: q.Put.Stamp}
+		if err := s.Send(&tiebackv1.PutStreamResponse{Id: q.Id, Result: &tiebackv1.PutStreamResponse_Put{Put: &tiebackv1.PutResponse{Booking: b}}}); err != nil {
+			return err
+		}
 	}
 }
