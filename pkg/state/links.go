@@ -50,6 +50,12 @@ func (s *State) SaveLink(ctx context.Context, company int64, itemType string, it
 	})
 }
 
+// EncodeLink returns the key and the value of a link in the bucket tieback-state.
+func EncodeLink(company int64, itemType string, itemID int64, l Link) (key string, value []byte, err error) {
+	value, err = json.Marshal(l)
+	return linkKey(company, itemType, itemID), value, err
+}
+
 func linkKey(company int64, itemType string, itemID int64) string {
 	return fmt.Sprintf("link.%d.%s.%d", company, itemType, itemID)
 }

@@ -38,6 +38,8 @@ type Options struct {
 	Viewers int    // measure the throughput without and with this many viewers of the console instead
 	Part    string // be this part of the benchmark instead; see parts
 
+	Stored []int // measure a broker's memory, disk and restart with what it keeps at these rates, in events per day, instead
+
 	Fair        bool // measure one company while another has a high load or a failure
 	FairRate    int  // exports per second of the measured company; the other has 100 times as many
 	FairSeconds int  // duration of each measurement
@@ -59,6 +61,8 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 			return fmt.Errorf("--part %s: there is no such part", o.Part)
 		}
 		return run(ctx, os.Getenv)
+	case len(o.Stored) > 0:
+		return stored(ctx, o.Stored, out)
 	case o.Fair:
 		return fairness(ctx, o, out)
 	case o.Viewers > 0:
