@@ -22,11 +22,11 @@ func TestRetention(t *testing.T) {
 		"as short as possible":                {map[string]string{"DELIVERY": "72h", "EVENT": "48h", "OUTCOME": "48h", "CLOSED": "72h"}, ""},
 		"not a duration":                      {map[string]string{"EVENT": "7d"}, "TIEBACK_RETENTION_EVENT"},
 		"Procore delivers it again":           {map[string]string{"DELIVERY": "71h"}, "TIEBACK_RETENTION_DELIVERY: 71h0m0s is too short: it must be at least 72h0m0s"},
-		"the delivery goes before the event":  {map[string]string{"DELIVERY": "160h"}, "TIEBACK_RETENTION_DELIVERY"},
+		"the delivery goes before the event":  {map[string]string{"DELIVERY": "119h"}, "TIEBACK_RETENTION_DELIVERY"},
 		"the payload goes before the outcome": {map[string]string{"EVENT": "47h"}, "TIEBACK_RETENTION_EVENT"},
-		"the outcome goes before the event":   {map[string]string{"OUTCOME": "167h"}, "TIEBACK_RETENTION_OUTCOME"},
+		"the outcome goes before the event":   {map[string]string{"OUTCOME": "119h"}, "TIEBACK_RETENTION_OUTCOME"},
 		"than the default of events":          {map[string]string{"EVENT": "200h"}, "TIEBACK_RETENTION_OUTCOME"},
-		"the close-out before the delivery":   {map[string]string{"CLOSED": "335h"}, "TIEBACK_RETENTION_DELIVERY"},
+		"the close-out before the delivery":   {map[string]string{"CLOSED": "215h"}, "TIEBACK_RETENTION_DELIVERY"},
 		"the close-out before the outcome":    {map[string]string{"OUTCOME": "400h"}, "TIEBACK_RETENTION_CLOSED"},
 	} {
 		env := map[string]string{}

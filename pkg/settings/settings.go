@@ -34,6 +34,7 @@ type Settings struct {
 	TopologyManaged bool               // TIEBACK_NATS_TOPOLOGY=managed: only the provisioner creates streams and consumers; with create each process does
 	Replicas        int                // TIEBACK_NATS_REPLICAS: of every stream
 	MaxBytes        uint64             // TIEBACK_NATS_MAX_BYTES: of all streams together; 0: unlimited
+	BrokerMemory    uint64             // TIEBACK_NATS_MEMORY: of a node of the broker, in bytes; 0: not known
 	Retention       topology.Retention // TIEBACK_RETENTION_…, by kind; 0 (keep): as the streams have it
 	ProcoreAPIURL   string             // TIEBACK_PROCORE_API_URL
 	ProcoreLoginURL string             // TIEBACK_PROCORE_LOGIN_URL
@@ -80,6 +81,9 @@ func Load(getenv func(string) string) (Settings, error) {
 	}
 	if s.MaxBytes, err = strconv.ParseUint(get("TIEBACK_NATS_MAX_BYTES", "0"), 10, 64); err != nil {
 		errs = append(errs, errors.New("TIEBACK_NATS_MAX_BYTES: must be a number of bytes; 0 or unset means unlimited"))
+	}
+	if s.BrokerMemory, err = strconv.ParseUint(get("TIEBACK_NATS_MEMORY", "0"), 10, 64); err != nil {
+		errs = append(errs, errors.New("TIEBACK_NATS_MEMORY: must be a number of bytes; 0 or unset means that it is not known"))
 	}
 	if s.LogLevel, err = zapcore.ParseLevel(get("TIEBACK_LOG_LEVEL", "info")); err != nil {
 		errs = append(errs, errors.New("TIEBACK_LOG_LEVEL: must be debug, info, warn or error"))

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 var (
@@ -18,10 +19,14 @@ var (
 	streamBytes    = prometheus.NewDesc("tieback_stream_bytes", "Bytes of a stream on disk.", []string{"stream"}, nil)
 	streamLimit    = prometheus.NewDesc("tieback_stream_bytes_limit",
 		"Limit of the bytes of all streams TIEBACK_… together (TIEBACK_NATS_MAX_BYTES); absent: no limit.", nil, nil)
-	offline     = prometheus.NewDesc("tieback_stream_replicas_offline", "Replicas of a stream that its leader can't reach.", []string{"stream"}, nil)
-	brokerBytes = prometheus.NewDesc("tieback_broker_bytes", "Bytes of the account on the broker's disks, all replicas together.", nil, nil)
-	brokerLimit = prometheus.NewDesc("tieback_broker_bytes_limit", "Limit of the account's bytes on the broker's disks; absent: no limit.", nil, nil)
-	lost        = prometheus.NewDesc("tieback_stream_lost_messages",
+	streamOldest = prometheus.NewDesc("tieback_stream_oldest_seconds", "Age of the oldest message of a stream with a retention; 0: it has none.", []string{"stream"}, nil)
+	streamKeeps  = prometheus.NewDesc("tieback_stream_retention_seconds", "How long a stream keeps finished messages; absent: for ever.", []string{"stream"}, nil)
+	memory       = prometheus.NewDesc("tieback_broker_memory_bytes", "Memory that a node of the broker needs for the messages of all streams, estimated by their number.", nil, nil)
+	memoryLimit  = prometheus.NewDesc("tieback_broker_memory_bytes_limit", "Memory of a node of the broker (TIEBACK_NATS_MEMORY); absent: not known.", nil, nil)
+	offline      = prometheus.NewDesc("tieback_stream_replicas_offline", "Replicas of a stream that its leader can't reach.", []string{"stream"}, nil)
+	brokerBytes  = prometheus.NewDesc("tieback_broker_bytes", "Bytes of the account on the broker's disks, all replicas together.", nil, nil)
+	brokerLimit  = prometheus.NewDesc("tieback_broker_bytes_limit", "Limit of the account's bytes on the broker's disks; absent: no limit.", nil, nil)
+	lost         = prometheus.NewDesc("tieback_stream_lost_messages",
 		"Least number of messages that a stream has lost after it acknowledged them and that are not accepted as lost (tieback losses).", []string{"stream"}, nil)
 	deadLetters = prometheus.NewDesc("tieback_dead_letters_open",
 		"Unresolved dead letters, by cause (ours, tenant-data, erp, procore, limits, unknown).", []string{"cause"}, nil)
@@ -29,7 +34,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (e *Exporter) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{brokerUp, messages, age, streamMessages, streamBytes, streamLimit, offline, brokerBytes, brokerLimit, lost, deadLetters} {
+	for _, d := range []*prometheus.Desc{brokerUp, messages, age, streamMessages, streamBytes, streamLimit, offline, brokerBytes, brokerLimit, streamOldest, streamKeeps, memory, memoryLimit, lost, deadLetters} {
 		ch <- d
 	}
 }
@@ -53,6 +58,12 @@ func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	}
 	if e.MaxBytes > 0 && v.up {
 		ch <- gauge(streamLimit, float64(e.MaxBytes))
+	}
+	if v.up {
+		ch <- gauge(memory, float64(topology.BrokerMemory(v.messages)))
+	}
+	if e.Memory > 0 && v.up {
+		ch <- gauge(memoryLimit, float64(e.Memory))
 	}
 	for stream, n := range v.lost {
 		ch <- gauge(lost, float64(n), stream)

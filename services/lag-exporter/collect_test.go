@@ -29,14 +29,14 @@ func TestCollect(t *testing.T) {
 		up     string
 		series int // all but tieback_broker_up
 	}{
-		{"a complete sample", full, 0, "tieback_broker_up 1\n", 4 + 1 + 1 + 1},
+		{"a complete sample", full, 0, "tieback_broker_up 1\n", 4 + 1 + 1 + 1 + 2},
 		{"no sample yet", sample{}, time.Hour, "tieback_broker_up 0\n", 0},
 		{"an incomplete sample", sample{metrics: lag}, 0, "tieback_broker_up 0\n", 2 + 1},
 		{"an old sample", full, time.Hour, "tieback_broker_up 0\n", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			reg := prometheus.NewPedanticRegistry()
-			e, err := New(Deps{Log: zap.NewNop(), MaxBytes: 5000}, reg)
+			e, err := New(Deps{Log: zap.NewNop(), MaxBytes: 5000, Memory: 2 << 30}, reg)
 			if err != nil {
 				t.Fatal(err)
 			}

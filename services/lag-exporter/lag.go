@@ -5,9 +5,11 @@
 //	tieback_consumer_lag_messages{consumer}  not finished: pending, in flight, or delayed
 //	tieback_consumer_oldest_seconds{consumer}  age of the oldest of them; 0: there is none
 //	tieback_stream_messages{stream}, tieback_stream_bytes{stream}
+//	tieback_stream_oldest_seconds{stream}, tieback_stream_retention_seconds{stream}  of streams with a retention
 //	tieback_stream_bytes_limit               TIEBACK_NATS_MAX_BYTES; from 0.9 of it ingest answers 503
 //	tieback_stream_replicas_offline{stream}  the stream's leader can't reach them
 //	tieback_broker_bytes, tieback_broker_bytes_limit  of the account, all replicas together
+//	tieback_broker_memory_bytes, tieback_broker_memory_bytes_limit  of a node: estimated, and TIEBACK_NATS_MEMORY
 //	tieback_stream_lost_messages{stream}     acknowledged, gone, and not accepted as lost; see bus.Losses
 //	tieback_dead_letters_open{cause}         unresolved
 //
@@ -37,6 +39,7 @@ type Deps struct {
 	Every time.Duration // interval between samples; 0: 10 s
 
 	MaxBytes uint64 // TIEBACK_NATS_MAX_BYTES, limit of the streams together; 0: no limit
+	Memory   uint64 // TIEBACK_NATS_MEMORY, of a node of the broker; 0: not known
 }
 
 // Exporter is the collector. It may be scraped before Run, and while the broker is unavailable.
@@ -57,6 +60,8 @@ type sample struct {
 	up      bool
 	metrics []prometheus.Metric // of the answered requests
 	lost    map[string]uint64   // messages by stream; nil: not known
+
+	messages uint64 // in all streams
 }
 
 // New returns the exporter, registered with reg.

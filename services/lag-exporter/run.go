@@ -12,7 +12,7 @@ import (
 
 // Run runs the service. If the process is not connected to the broker yet, Run connects; tieback_broker_up is 0 until then.
 func Run(ctx context.Context, a *app.App) error {
-	e, err := New(Deps{Log: a.Log, MaxBytes: a.Settings.MaxBytes}, a.Registry)
+	e, err := New(Deps{Log: a.Log, MaxBytes: a.Settings.MaxBytes, Memory: a.Settings.BrokerMemory}, a.Registry)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,13 @@ func takeSample(ctx context.Context, b *bus.Bus) (sample, error) {
 		})
 	}
 	for _, name := range streams() {
-		add(name, func() ([]prometheus.Metric, error) { return streamSize(ctx, b, name) })
+		add(name, func() ([]prometheus.Metric, error) {
+			metrics, n, err := streamSize(ctx, b, name)
+			mu.Lock()
+			defer mu.Unlock()
+			v.messages += n
+			return metrics, err
+		})
 	}
 	for _, d := range topology.Durables() {
 		add(d.Name, func() ([]prometheus.Metric, error) { return consumerLag(ctx, b, d) })
@@ -63,16 +69,26 @@ func streams() []string {
 	return append(all, topology.State.Stream())
 }
 
-func streamSize(ctx context.Context, b *bus.Bus, name string) ([]prometheus.Metric, error) {
+// streamSize returns the metrics of a stream, and the number of its messages.
+func streamSize(ctx context.Context, b *bus.Bus, name string) ([]prometheus.Metric, uint64, error) {
 	s, err := b.JetStream().Stream(ctx, name)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	state := s.CachedInfo().State
-	unreachable, _ := bus.LaggingReplicas(s.CachedInfo().Cluster)
-	return []prometheus.Metric{
+	info := s.CachedInfo()
+	state := info.State
+	unreachable, _ := bus.LaggingReplicas(info.Cluster)
+	metrics := []prometheus.Metric{
 		gauge(streamMessages, float64(state.Msgs), name), gauge(streamBytes, float64(state.Bytes), name), gauge(offline, float64(len(unreachable)), name),
-	}, nil
+	}
+	if keeps := topology.RetentionOf(info.Config); keeps > 0 {
+		oldest := time.Duration(0)
+		if state.Msgs > 0 {
+			oldest = max(0, info.TimeStamp.Sub(state.FirstTime)) // both are times of the broker
+		}
+		metrics = append(metrics, gauge(streamOldest, oldest.Seconds(), name), gauge(streamKeeps, keeps.Seconds(), name))
+	}
+	return metrics, state.Msgs, nil
 }
 
 func accountSize(ctx context.Context, b *bus.Bus) ([]prometheus.Metric, error) {

@@ -70,8 +70,8 @@ func TestDifferencesAreNamed(t *testing.T) {
 		"has max_bytes 1e+06, should have none":       func(c *jetstream.StreamConfig) { c.MaxBytes = 1e6 },
 		"has discard old, should have new":            func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld },
 		"has no allow_direct, should have true":       func(c *jetstream.StreamConfig) { c.AllowDirect = false },
-		"is of an older version":                      func(c *jetstream.StreamConfig) { c.Metadata = map[string]string{"tieback.retention": "168h0m0s"} },
-		"has the retention 0s, should have 168h0m0s":  func(c *jetstream.StreamConfig) { delete(c.Metadata, "tieback.retention") },
+		"is of an older version":                      func(c *jetstream.StreamConfig) { c.Metadata = map[string]string{"tieback.retention": "120h0m0s"} },
+		"has the retention 0s, should have 120h0m0s":  func(c *jetstream.StreamConfig) { delete(c.Metadata, "tieback.retention") },
 		"has deny_purge true, should have none":       func(c *jetstream.StreamConfig) { c.DenyPurge = true },
 		"has subjects [tb.event.> more], should have": func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "more") },
 	} {

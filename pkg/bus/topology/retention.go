@@ -18,8 +18,9 @@ type Retention struct {
 // Day is 24 hours.
 const Day = 24 * time.Hour
 
-// DefaultRetention fits 100,000 requests per day into a broker with 2 GiB of memory; see docs/sizing.md.
-var DefaultRetention = Retention{Delivery: 14 * Day, Event: 7 * Day, Outcome: 7 * Day, Closed: 14 * Day}
+// DefaultRetention fits 100,000 requests per day into a broker with 2 GiB of memory; see docs/sizing.md. At that rate no stream has a
+// million messages. From there on, the broker does not save a stream's index while it runs, and reads the whole stream after a crash.
+var DefaultRetention = Retention{Delivery: 9 * Day, Event: 5 * Day, Outcome: 5 * Day, Closed: 9 * Day}
 
 // The shortest retentions.
 const (

@@ -233,6 +233,7 @@ func (r *rig) memory() (pipeline, broker, now float64) {
 var parts = map[string]func(context.Context, func(string) string) error{
 	"sandbox": serveSandbox,
 	"broker":  serveBroker,
+	"stored":  serveStored,
 	"console": serveConsole,
 	"viewers": serveViewers,
 	"connector": func(ctx context.Context, getenv func(string) string) error {

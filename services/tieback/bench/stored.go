@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -38,7 +36,7 @@ const storedType = "create_commitment"
 // of the days that the longest retention has. The broker is a process of its own. It is killed, so that its restart reads what a
 // crash leaves, and started again.
 func stored(ctx context.Context, rates []int, out io.Writer) error {
-	fmt.Fprintf(out, "events a day   messages     links   disk MB   heap MB   KB per event   restart s   peak MB   stopped and started s\n")
+	fmt.Fprintf(out, "events a day   messages     links   disk MB   heap MB   KB per event   restart s   its CPU s   peak MiB   stopped and started s\n")
 	for _, perDay := range rates {
 		if err := storedAt(ctx, perDay, out); err != nil {
 			return fmt.Errorf("%d events per day: %w", perDay, err)
@@ -53,11 +51,11 @@ func storedAt(ctx context.Context, perDay int, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	c, _, err := startBroker(ctx, dir)
+	c, _, err := startStored(ctx, dir)
 	if err != nil {
 		return err
 	}
-	defer func() { c.stop() }()
+	defer func() { c.kill() }()
 	messages, links, err := c.fill(ctx, perDay)
 	if err != nil {
 		return err
@@ -75,41 +73,45 @@ func storedAt(ctx context.Context, perDay int, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	c.stop() // kills it
-	killed, restart, err := startBroker(ctx, dir)
+	c.kill()
+	killed, restart, err := startStored(ctx, dir)
 	if err != nil {
 		return err
 	}
 	c = killed
-	peak := peakOf(c.cmd.Process.Pid)
-	if err := c.get(ctx, "/close", new(bool)); err != nil {
+	peak, _ := c.memory()
+	cpu, err := c.cpu()
+	if err == nil {
+		err = c.get(ctx, "/close", new(bool))
+	}
+	if err != nil {
 		return err
 	}
-	c.stop()
-	stopped, started, err := startBroker(ctx, dir)
+	c.kill()
+	stopped, started, err := startStored(ctx, dir)
 	if err != nil {
 		return err
 	}
 	c = stopped
 	events := float64(perDay * days(topology.Closed))
-	fmt.Fprintf(out, "%12d %10d %9d %9.0f %9.0f %14.2f %11.1f %9.0f %23.1f\n",
-		perDay, messages, links, disk/1e6, heap/1e6, heap/1e3/events, restart.Seconds(), peak, started.Seconds())
+	fmt.Fprintf(out, "%12d %10d %9d %9.0f %9.0f %14.2f %11.1f %11.1f %9.0f %23.1f\n",
+		perDay, messages, links, disk/1e6, heap/1e6, heap/1e3/events, restart.Seconds(), cpu, peak, started.Seconds())
 	return nil
 }
 
 // cached is longer than the broker keeps what it has written or read in memory.
 const cached = 30 * time.Second
 
-// startBroker starts the broker's process, and returns it with the time until all streams answer.
-func startBroker(ctx context.Context, dir string) (*child, time.Duration, error) {
+// startStored starts the broker's process, and returns it with the time until all streams answer.
+func startStored(ctx context.Context, dir string) (*child, time.Duration, error) {
 	began := time.Now()
-	c, err := startChild(ctx, "broker", "BENCH_DATA="+dir)
+	c, err := startChild(ctx, "stored", dir, "BENCH_DATA="+filepath.Join(dir, "nats"))
 	if err != nil {
 		return nil, 0, err
 	}
 	b, err := c.connect(ctx)
 	if err != nil {
-		c.stop()
+		c.kill()
 		return nil, 0, err
 	}
 	defer b.Close()
@@ -125,34 +127,32 @@ func (c *child) connect(ctx context.Context) (*bus.Bus, error) {
 	return bus.Connect(ctx, bus.Options{URL: url, Name: "bench", Log: zap.NewNop()})
 }
 
-// serveBroker is a broker on the folder BENCH_DATA. It serves for the parent
+// serveStored is a broker on the folder BENCH_DATA. It serves for the parent
 //
-//	/nats    its address
+//	/nats    its address, when it has read its streams
 //	/heap    the bytes in use on the heap, after a garbage collection
 //	/close   stops the broker
-func serveBroker(ctx context.Context, out io.Writer) error {
-	srv, url, err := broker.StartListening(filepath.Join(os.Getenv("BENCH_DATA"), "nats"))
-	if err != nil {
-		return err
-	}
+func serveStored(ctx context.Context, getenv func(string) string) error {
+	var srv *broker.Server
+	var url string
+	var failure error
+	ready := make(chan struct{})
+	go func() {
+		srv, url, failure = broker.StartListening(getenv("BENCH_DATA"))
+		close(ready)
+	}()
 	mux := http.NewServeMux()
 	handle(mux, map[string]func(*http.Request) (any, error){
-		"GET /nats": func(*http.Request) (any, error) { return url, nil },
+		"GET /nats": func(*http.Request) (any, error) { <-ready; return url, failure },
 		"GET /heap": func(*http.Request) (any, error) {
 			runtime.GC()
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)
 			return float64(m.HeapAlloc), nil
 		},
-		"GET /close": func(*http.Request) (any, error) { srv.Close(); return true, nil },
+		"GET /close": func(*http.Request) (any, error) { <-ready; srv.Close(); return true, nil },
 	})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(out, "http://"+l.Addr().String())
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute, BaseContext: func(net.Listener) context.Context { return ctx }}
-	return s.Serve(l)
+	return serveParent(ctx, getenv, mux)
 }
 
 // days returns the default retention of a kind in days.
@@ -256,18 +256,4 @@ func sizeOf(dir string) (size float64, err error) {
 		return err
 	})
 	return size, err
-}
-
-// peakOf returns the largest resident memory that a process has had, in MB; 0 if the system does not say.
-func peakOf(pid int) float64 {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut(string(raw), "VmHWM:")
-	var kb float64
-	if _, err := fmt.Sscan(rest, &kb); err != nil {
-		return 0
-	}
-	return kb / 1000
 }
