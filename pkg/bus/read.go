@@ -150,7 +150,7 @@ func (b *Bus) info(ctx context.Context, k Kind) (*jetstream.StreamInfo, error) {
 
 // A batch has at most batchMessages messages and about batchBytes bytes: a message may have megabytes.
 const (
-	batchMessages = 1000 // each batch costs a subscription, whose queue takes 512 KiB
+	batchMessages = 512 // each batch costs a subscription, whose queue takes 512 KiB
 	batchBytes    = 4 << 20
 )
 

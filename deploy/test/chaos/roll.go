@@ -45,8 +45,8 @@ const (
 	duckGrace = time.Minute
 )
 
-// recreated has the services of which two never run.
-var recreated = []string{"status-reporter"}
+// recreated has the services whose last instance ends before the next begins, as their StatefulSets do.
+var recreated = []string{"status-reporter", "console"}
 
 // versions of a service.
 const (

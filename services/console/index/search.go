@@ -80,9 +80,9 @@ func (x *Index) Search(ctx context.Context, q Query) (Page, error) {
 					page.Rows, from = append(page.Rows, r), e.id
 				}
 				left := x.searchTime - time.Since(now)
-				factor := min(growth, left.Seconds()/max(time.Since(began), time.Microsecond).Seconds())
+				factor := min(growth, left.Seconds()/2/max(time.Since(began), time.Microsecond).Seconds()) // the next part may be denser
 				window = min(max(smallest, int64(float64(window)*factor)), end-begin)
-				if high = low; high > begin && left <= 0 {
+				if high = low; high > begin && left <= x.searchTime/8 {
 					page.Next, page.Searched = nextCursor(pass, high), timeOf(high)
 					return nil
 				}
@@ -93,8 +93,8 @@ func (x *Index) Search(ctx context.Context, q Query) (Page, error) {
 	return page, err
 }
 
-// A search with words or filters reads the requests of a part of the time at once, as many as it can in the time that is left,
-// and ends after Index.searchTime. So words that many requests have, but none has all of, do not keep it for long.
+// A search with words or filters reads the requests of a part of the time at once, as many as it can in half of the time that is
+// left, and ends at about Index.searchTime. So words that many requests have, but none has all of, do not keep it for long.
 const (
 	windows    = 64 // the first and the smallest part of the time
 	growth     = 16
