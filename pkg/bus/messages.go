@@ -132,9 +132,9 @@ var classes = map[fault.Class]tiebackv1.ErrorClass{
 }
 
 var causes = map[fault.Cause]tiebackv1.Cause{
-	fault.Ours:       tiebackv1.Cause_CAUSE_OURS,
-	fault.TenantData: tiebackv1.Cause_CAUSE_TENANT_DATA,
-	fault.ERP:        tiebackv1.Cause_CAUSE_ERP,
-	fault.Procore:    tiebackv1.Cause_CAUSE_PROCORE,
-	fault.Limits:     tiebackv1.Cause_CAUSE_LIMITS,
+	fault.Tieback:     tiebackv1.Cause_CAUSE_TIEBACK,
+	fault.CompanyData: tiebackv1.Cause_CAUSE_COMPANY_DATA,
+	fault.ERP:         tiebackv1.Cause_CAUSE_ERP,
+	fault.Procore:     tiebackv1.Cause_CAUSE_PROCORE,
+	fault.Limits:      tiebackv1.Cause_CAUSE_LIMITS,
 }

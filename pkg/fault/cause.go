@@ -29,21 +29,21 @@ type Cause int
 
 // The causes, for dead letters and metrics.
 const (
-	Ours       Cause = iota // Tieback, its settings, or a message that no service of Tieback published
-	TenantData              // the record: the accountant can correct it
+	Tieback     Cause = iota // Tieback, its settings, or a message that no service of Tieback published
+	CompanyData              // the record: the accountant can correct it
 	ERP
 	Procore
 	Limits
 )
 
 func (c Cause) String() string {
-	return [...]string{"ours", "tenant data", "erp", "procore", "limits"}[c]
+	return [...]string{"tieback", "company data", "erp", "procore", "limits"}[c]
 }
 
 // CauseOf returns the cause of an error:
 //
 //	throttled, except if there was no answer         limits
-//	permanent, with a field or a message for users   tenant data, unless Procore refused it
+//	permanent, with a field or a message for users   company data, unless Procore refused it
 //	any other                                        by its source
 func CauseOf(err error) Cause {
 	class, source := ClassOf(err), SourceOf(err)
@@ -53,9 +53,9 @@ func CauseOf(err error) Cause {
 	case source == FromProcore:
 		return Procore
 	case class == Permanent && UserMessage(err, "") != "":
-		return TenantData
+		return CompanyData
 	case source == FromERP:
 		return ERP
 	}
-	return Ours
+	return Tieback
 }

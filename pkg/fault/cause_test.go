@@ -14,10 +14,10 @@ func TestCauseOf(t *testing.T) {
 		err  error
 		want Cause
 	}{
-		{"without a source", plain, Ours},
-		{"a message that does not parse", New(Permanent, plain), Ours},
-		{"a payload that can't be exported", Permanentf("The vendor has no name."), TenantData},
-		{"the ERP refuses a field", From(FromERP, Refused("name", "The name is taken.")), TenantData},
+		{"without a source", plain, Tieback},
+		{"a message that does not parse", New(Permanent, plain), Tieback},
+		{"a payload that can't be exported", Permanentf("The vendor has no name."), CompanyData},
+		{"the ERP refuses a field", From(FromERP, Refused("name", "The name is taken.")), CompanyData},
 		{"the ERP is down", From(FromERP, plain), ERP},
 		{"the ERP's answer was lost", From(FromERP, New(Ambiguous, plain)), ERP},
 		{"Procore refuses", From(FromProcore, Permanentf("Procore refused.")), Procore},

@@ -15,9 +15,9 @@ import (
 // State is the state of a dead letter.
 type State string
 
-// The states. A dead letter in StateOpen or StateInterrupted is unresolved.
+// The states. A dead letter in StateUnresolved or StateInterrupted is unresolved.
 const (
-	StateOpen        State = "open"        // it has no resolution
+	StateUnresolved  State = "unresolved"  // it has no resolution
 	StateInterrupted State = "interrupted" // its replay was recorded, but no message was published; replaying it again publishes the message
 	StateReplayed    State = "replayed"    // its message was published again
 	StateDiscarded   State = "discarded"   // a person discarded it, with a reason
@@ -58,7 +58,7 @@ func (d DeadLetter) resolution() *tiebackv1.Resolution {
 func (d DeadLetter) state(interrupted bool) State {
 	switch r := d.resolution(); {
 	case r == nil:
-		return StateOpen
+		return StateUnresolved
 	case r.Action == tiebackv1.Action_ACTION_DISCARDED:
 		return StateDiscarded
 	case interrupted:
@@ -84,14 +84,14 @@ func ParseDeadLetter(m bus.Message) DeadLetter {
 	if err := proto.Unmarshal(m.Data, d); err != nil || d.Subject == "" {
 		d = &tiebackv1.DeadLetter{
 			Type: catalogue.Unknown, Stage: catalogue.Unknown, Message: m.Data, Stream: bus.Dead.Stream(), StreamSequence: m.Sequence,
-			Error: fmt.Sprintf("the message on %s was not written by a service of Tieback", m.RawSubject), Cause: tiebackv1.Cause_CAUSE_OURS,
+			Error: fmt.Sprintf("the message on %s was not written by a service of Tieback", m.RawSubject), Cause: tiebackv1.Cause_CAUSE_TIEBACK,
 		}
 	}
-	return DeadLetter{ID: m.Sequence, At: m.Stored, Run: m.Subject.Run, DeadLetter: d, State: StateOpen, eventType: m.Subject.Type}
+	return DeadLetter{ID: m.Sequence, At: m.Stored, Run: m.Subject.Run, DeadLetter: d, State: StateUnresolved, eventType: m.Subject.Type}
 }
 
 // Causes are the causes of dead letters, in the order in which commands list them.
-var Causes = []string{"tenant-data", "erp", "procore", "limits", "ours", "unknown"}
+var Causes = []string{"company-data", "erp", "procore", "limits", "tieback", "unknown"}
 
 // CauseName returns a cause as one of Causes. It is "unknown" for a dead letter from a version that stored no cause.
 func CauseName(c tiebackv1.Cause) string {

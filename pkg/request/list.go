@@ -110,7 +110,7 @@ func ReadDeadLetter(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, err
 }
 
 // ReadWithoutResolutions is ReadDeadLetter without reading the resolutions: the dead letter is returned as it was published, in
-// StateOpen.
+// StateUnresolved.
 func ReadWithoutResolutions(ctx context.Context, b *bus.Bus, id uint64) (DeadLetter, error) {
 	ctx, cancel := context.WithTimeout(ctx, bus.AnswerTimeout)
 	defer cancel()

@@ -47,7 +47,7 @@ func TestInterruptedReplayIsUnresolved(t *testing.T) {
 		kept     time.Duration
 		want     State
 	}{
-		"open":        {[]bus.Message{dead}, 0, StateOpen},
+		"unresolved":  {[]bus.Message{dead}, 0, StateUnresolved},
 		"interrupted": {[]bus.Message{decided, dead}, 0, StateInterrupted},
 		"published":   {[]bus.Message{published, decided, dead}, 0, StateReplayed},
 		"expired":     {[]bus.Message{dead, decided}, time.Hour, StateReplayed},

@@ -43,7 +43,7 @@ func timelineOf(runs map[string]*run, deadLetters []DeadLetter) *Timeline {
 }
 
 func deadLetter(stage, run string) DeadLetter {
-	return DeadLetter{ID: 1, At: now.Add(-time.Hour), Run: run, State: StateOpen, eventType: "create_vendor", DeadLetter: &tiebackv1.DeadLetter{Stage: stage, Error: "boom"}}
+	return DeadLetter{ID: 1, At: now.Add(-time.Hour), Run: run, State: StateUnresolved, eventType: "create_vendor", DeadLetter: &tiebackv1.DeadLetter{Stage: stage, Error: "boom"}}
 }
 
 func discarded(d DeadLetter) DeadLetter {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -12,16 +11,17 @@ import (
 type Retry struct {
 	Company int64     `json:"company,string"`
 	Request int64     `json:"request,string"`
-	At      time.Time `json:"at"` // when it was asked for; a worker ignores one that is older than RetryAge
+	At      time.Time `json:"at"` // when it was asked for, on the clock of who asked; it only distinguishes the retries of a request
 }
 
-// RetryAge is how long a Retry is kept.
-const RetryAge = time.Minute
+// retriesKey has the newest maxRetries retries as one JSON array, so that a worker reads them with one request. No clock decides which
+// are kept, as those of the console and the workers may differ.
+const (
+	retriesKey = "retries"
+	maxRetries = 200
+)
 
-// retriesKey has the retries of the last minute as one JSON array, so that a worker reads them with one request.
-const retriesKey = "retries"
-
-// Retries returns the retries that are kept.
+// Retries returns the retries that are kept, the oldest first.
 func (s *State) Retries(ctx context.Context) ([]Retry, error) {
 	e, err := s.bucket.Get(ctx, retriesKey)
 	if err != nil {
@@ -30,14 +30,15 @@ func (s *State) Retries(ctx context.Context) ([]Retry, error) {
 	return parseRetries(e.Value)
 }
 
-// Retry stores a retry, and removes those that are too old.
+// Retry stores a retry.
 func (s *State) Retry(ctx context.Context, r Retry) error {
 	return s.bucket.Update(ctx, retriesKey, func(old []byte) ([]byte, error) {
 		all, err := parseRetries(old)
 		if err != nil {
 			return nil, err
 		}
-		return json.Marshal(append(slices.DeleteFunc(all, func(o Retry) bool { return r.At.Sub(o.At) > RetryAge }), r))
+		all = append(all, r)
+		return json.Marshal(all[max(0, len(all)-maxRetries):])
 	})
 }
 

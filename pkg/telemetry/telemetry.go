@@ -36,7 +36,7 @@ func NewStages(reg prometheus.Registerer) (*Stages, error) {
 			Name: "tieback_attempts_total", Help: "Attempts at an event, by stage, event type and verdict (done, again, throttled, dead).",
 		}, []string{"stage", "type", "verdict"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tieback_attempt_failures_total", Help: "Attempts that ended with an error, by stage, the error's class (transient, permanent, throttled, ambiguous) and its cause (ours, tenant-data, erp, procore, limits).",
+			Name: "tieback_attempt_failures_total", Help: "Attempts that ended with an error, by stage, the error's class (transient, permanent, throttled, ambiguous) and its cause (ours, company-data, erp, procore, limits).",
 		}, []string{"stage", "class", "cause"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "tieback_attempt_seconds", Help: "How long an attempt took, by stage.", Buckets: prometheus.ExponentialBuckets(0.001, 3, 10),
@@ -75,7 +75,7 @@ func (s *Stages) Observer(stage string, log *zap.Logger) func(bus.Message, time.
 // reports no result.
 func result(m bus.Message, verdict string, err error) (bus.Result, string) {
 	switch {
-	case verdict == "dead" && fault.CauseOf(err) == fault.TenantData:
+	case verdict == "dead" && fault.CauseOf(err) == fault.CompanyData:
 		return bus.ResultRefused, fault.UserMessage(err, "")
 	case verdict == "dead":
 		return bus.ResultFailed, fault.UserMessage(err, "")

@@ -30,12 +30,12 @@ func TestFailuresAreCountedByClassAndCause(t *testing.T) {
 	observe(m, time.Second, "throttled", fault.Wait(time.Minute, errors.New("429")))
 	observe(m, time.Second, "again", fault.From(fault.FromERP, fault.New(fault.Ambiguous, errors.New("interrupted"))))
 	want := `
-# HELP tieback_attempt_failures_total Attempts that ended with an error, by stage, the error's class (transient, permanent, throttled, ambiguous) and its cause (ours, tenant-data, erp, procore, limits).
+# HELP tieback_attempt_failures_total Attempts that ended with an error, by stage, the error's class (transient, permanent, throttled, ambiguous) and its cause (ours, company-data, erp, procore, limits).
 # TYPE tieback_attempt_failures_total counter
 tieback_attempt_failures_total{cause="erp",class="ambiguous",stage="export"} 1
 tieback_attempt_failures_total{cause="limits",class="throttled",stage="export"} 1
-tieback_attempt_failures_total{cause="ours",class="transient",stage="export"} 1
-tieback_attempt_failures_total{cause="tenant-data",class="permanent",stage="export"} 1
+tieback_attempt_failures_total{cause="tieback",class="transient",stage="export"} 1
+tieback_attempt_failures_total{cause="company-data",class="permanent",stage="export"} 1
 `
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "tieback_attempt_failures_total"); err != nil {
 		t.Error(err)

@@ -29,7 +29,7 @@ var (
 	lost         = prometheus.NewDesc("tieback_stream_lost_messages",
 		"Least number of messages that a stream has lost after it acknowledged them and that are not accepted as lost (tieback losses).", []string{"stream"}, nil)
 	deadLetters = prometheus.NewDesc("tieback_dead_letters_open",
-		"Unresolved dead letters, by cause (ours, tenant-data, erp, procore, limits, unknown).", []string{"cause"}, nil)
+		"Unresolved dead letters, by cause (tieback, company-data, erp, procore, limits, unknown).", []string{"cause"}, nil)
 )
 
 // Describe implements prometheus.Collector.

@@ -168,7 +168,7 @@ func TestAdmit(t *testing.T) {
 			switch {
 			case c.want == "" && (err != nil || w == nil):
 				t.Errorf("not admitted: %v", err)
-			case c.want != "" && (err == nil || w != nil || fault.ClassOf(err) != fault.Permanent || fault.CauseOf(err) != fault.Ours || !strings.Contains(fmt.Sprint(err), c.want)):
+			case c.want != "" && (err == nil || w != nil || fault.ClassOf(err) != fault.Permanent || fault.CauseOf(err) != fault.Tieback || !strings.Contains(fmt.Sprint(err), c.want)):
 				t.Errorf("opened %v, error %v; want a permanent one of ours: %s", w, err, c.want)
 			}
 		})

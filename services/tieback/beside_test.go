@@ -53,7 +53,7 @@ func TestCommandsBesideRun(t *testing.T) {
 		code int
 		says string
 	}{
-		{"status", 1, "2 dead letters are unresolved"},
+		{"status", 1, "2 unresolved dead letters"},
 		{"requests --failed --contains vendor", 0, "attention"},
 		{"trace 1 --company 7", 0, "Closed as failed"},
 		{"dead list", 0, "2 dead letters: 2 erp."},

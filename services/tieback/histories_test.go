@@ -123,7 +123,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			history: func(h *recorded) { h.clicked(true); h.ended("", h.closed(failed, "", "The code 12 is taken.")) },
 		},
 		{
-			name: "given up, and reported", details: "failed", class: request.Dead, why: []string{"Your ERP is away."}, verdict: []string{"closed as failed", "is open"}, open: true,
+			name: "given up, and reported", details: "failed", class: request.Dead, why: []string{"Your ERP is away."}, verdict: []string{"closed as failed", "is unresolved"}, open: true,
 			show: []string{"\nSHOWN TO THE ACCOUNTANT\nYour ERP is away."},
 			history: func(h *recorded) {
 				h.clicked(true)
@@ -203,7 +203,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 			},
 		},
 		{
-			name: "given up, and a replay that was interrupted", details: "failed", class: request.Dead, why: []string{"was replayed by bob"}, verdict: []string{"closed as failed", "is open"}, open: true,
+			name: "given up, and a replay that was interrupted", details: "failed", class: request.Dead, why: []string{"was replayed by bob"}, verdict: []string{"closed as failed", "is unresolved"}, open: true,
 			show: []string{"\nSHOWN TO THE ACCOUNTANT\nYour ERP is away.", "was replayed by bob", ", interrupted"},
 			history: func(h *recorded) {
 				h.clicked(true)
@@ -259,7 +259,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 	if !strings.Contains(table, "The code 12 is taken.") {
 		t.Errorf("audit shows no reason of what was refused:\n%s", table)
 	}
-	if _, text := tieback(t, "status"); !strings.Contains(text, fmt.Sprintf("%d dead letters are unresolved", open)) {
+	if _, text := tieback(t, "status"); !strings.Contains(text, fmt.Sprintf("%d unresolved dead letters", open)) {
 		t.Errorf("status does not count %d open dead letters:\n%s", open, text)
 	}
 	if _, text := tieback(t, "doctor"); !strings.Contains(text, fmt.Sprintf("%d are unresolved", open)) {
@@ -292,7 +292,7 @@ func TestAHistoryIsReadAlikeByEveryCommand(t *testing.T) {
 		if c.never != "" && strings.Contains(f.Why+s.Verdict+show, c.never) {
 			t.Errorf("%s: %q is said, and is not so:\n%s\n%s\n%s", c.name, c.never, f.Why, s.Verdict, show)
 		}
-		if c.open != strings.Contains(s.Verdict, "is open") {
+		if c.open != strings.Contains(s.Verdict, "is unresolved") {
 			t.Errorf("%s: the verdict is %q", c.name, s.Verdict)
 		}
 	}

@@ -84,7 +84,7 @@ func TestTheRehearsal(t *testing.T) {
 		return false
 	})
 	values := map[string]string{
-		"N": rehearsedCompany, "REQUEST": request, "4711": request, "CAUSE": "ours", "LETTER": r.number(deadLetters, `"id": *"(\d+)`),
+		"N": rehearsedCompany, "REQUEST": request, "4711": request, "CAUSE": "tieback", "LETTER": r.number(deadLetters, `"id": *"(\d+)`),
 	}
 	values["42"] = values["LETTER"]
 	ran := map[string]bool{}

@@ -11,11 +11,12 @@ import (
 )
 
 // followRetries reads for which requests an operator wants the next attempt now, and sends each to the consumer once, until ctx
-// ends. A worker of another category has no message of the request, and its consumer ignores it.
+// ends. It ignores those that it finds at its first look: the consumer of a process that has just started has no waiting messages. A
+// worker of another category has no message of the request, and its consumer ignores it.
 func followRetries(ctx context.Context, s *state.State, to chan<- bus.Subject, log *zap.Logger) {
 	tick := time.NewTicker(pollPauses)
 	defer tick.Stop()
-	sent := map[state.Retry]bool{}
+	var seen map[state.Retry]bool // nil: there was no look yet
 	for {
 		all, err := s.Retries(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -24,7 +25,7 @@ func followRetries(ctx context.Context, s *state.State, to chan<- bus.Subject, l
 		now := map[state.Retry]bool{}
 		for _, r := range all {
 			r.At = r.At.UTC()
-			if now[r] = true; sent[r] || time.Since(r.At) > state.RetryAge {
+			if now[r] = true; seen == nil || seen[r] {
 				continue
 			}
 			select {
@@ -34,7 +35,7 @@ func followRetries(ctx context.Context, s *state.State, to chan<- bus.Subject, l
 			}
 		}
 		if err == nil {
-			sent = now
+			seen = now
 		}
 		select {
 		case <-ctx.Done():

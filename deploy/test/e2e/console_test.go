@@ -79,18 +79,32 @@ func (w *world) eventually(check func() string) {
 	w.Fatal(last)
 }
 
+// requests returns all pages of a list of requests.
+func (o *operated) requests(ask *operatorv1.ListRequestsRequest) (all []*operatorv1.RequestRow, err error) {
+	for {
+		page, err := o.api.ListRequests(o.Context(), ask)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Requests...)
+		if ask.PageToken = page.NextPageToken; ask.PageToken == "" {
+			return all, nil
+		}
+	}
+}
+
 // found waits until a text finds exactly one request in a state, and returns it.
 func (o *operated) found(text, state string) (row *operatorv1.RequestRow) {
 	o.Helper()
 	o.eventually(func() string {
-		r, err := o.api.ListRequests(o.Context(), &operatorv1.ListRequestsRequest{Text: text})
+		all, err := o.requests(&operatorv1.ListRequestsRequest{Text: text})
 		switch {
 		case err != nil:
 			return err.Error()
-		case len(r.Requests) != 1 || r.Requests[0].State != state:
-			return fmt.Sprintf("%q finds %v, want one request that is %s", text, r.Requests, state)
+		case len(all) != 1 || all[0].State != state:
+			return fmt.Sprintf("%q finds %v, want one request that is %s", text, all, state)
 		}
-		row = r.Requests[0]
+		row = all[0]
 		return ""
 	})
 	return row

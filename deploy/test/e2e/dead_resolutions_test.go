@@ -283,7 +283,7 @@ func TestDeadCommandResolvesDeadLetters(t *testing.T) {
 	l.stop()
 	id := func(i int) string { return fmt.Sprint(letters[i].ID) }
 	w.says("list", nil, "connection refused", "4 dead letters: 4 erp.")
-	w.says("list --since 1h --cause erp --type create_vendor -o json", nil, `"total": "4"`, `"state": "open"`, `"cause": "erp"`, `"count": "4"`)
+	w.says("list --since 1h --cause erp --type create_vendor -o json", nil, `"total": "4"`, `"state": "unresolved"`, `"cause": "erp"`, `"count": "4"`)
 	w.says("list --until 1h", nil, "No dead letters.")
 	w.says("discard --as dan --yes --contains nobody-has-this --reason x", nil, "No dead letters.")
 	w.says("discard --as dan "+id(0), []string{"--reason", "the vendor is bankrupt"}, "dead letter "+id(0)+": discarded")

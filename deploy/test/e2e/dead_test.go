@@ -109,7 +109,7 @@ func TestEditedDeadLetterSucceeds(t *testing.T) {
 	clicked := w.pressIn(firstCompany, "create_vendor", payload)
 	w.failed(clicked, "an id in Procore is a positive whole number")
 	letter := l.listed(1)[0]
-	if letter.Cause() != "tenant-data" || letter.Stage != "export" || !strings.Contains(letter.UserMessage, "an id in Procore is a positive whole number") {
+	if letter.Cause() != "company-data" || letter.Stage != "export" || !strings.Contains(letter.UserMessage, "an id in Procore is a positive whole number") {
 		t.Errorf("the letter says %s, %s, %q", letter.Cause(), letter.Stage, letter.UserMessage)
 	}
 	draft, err := l.resolver("ann@office").Edit(t.Context(), letter.ID)

@@ -103,7 +103,7 @@ func TestButtonIsFreedWhileWorkerIsDown(t *testing.T) {
 	l := w.runWith(services{"export": nil})
 	clicked := w.press("create_vendor")
 	w.failed(clicked, "could not be done within 2s")
-	if d := l.deadLetterOf(clicked); d.Stage != request.DeadlineStage || d.Cause != tiebackv1.Cause_CAUSE_OURS {
+	if d := l.deadLetterOf(clicked); d.Stage != request.DeadlineStage || d.Cause != tiebackv1.Cause_CAUSE_TIEBACK {
 		t.Errorf("dead letter by %q, cause %v", d.Stage, d.Cause)
 	}
 	l.stop()

@@ -71,7 +71,7 @@ func TestStolenWorkerKeyCannotReportForOthers(t *testing.T) {
 		t.Errorf("%d letters, want 5", len(letters))
 	}
 	for _, d := range letters {
-		if d.Stage != "status-reporter" || d.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || d.DeadLetter.Cause != tiebackv1.Cause_CAUSE_OURS || !strings.Contains(d.Error, "refused") && !strings.Contains(d.Error, "differ from those in its subject") {
+		if d.Stage != "status-reporter" || d.Class != tiebackv1.ErrorClass_ERROR_CLASS_PERMANENT || d.DeadLetter.Cause != tiebackv1.Cause_CAUSE_TIEBACK || !strings.Contains(d.Error, "refused") && !strings.Contains(d.Error, "differ from those in its subject") {
 			t.Errorf("letter of %s: %s, %s: %s", d.Stage, d.Class, d.DeadLetter.Cause, d.Error)
 		}
 	}

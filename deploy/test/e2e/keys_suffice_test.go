@@ -76,12 +76,13 @@ func TestOwnPermissionsSuffice(t *testing.T) {
 // operates makes each call of the operator API, with the key of the console. No answer has a secret.
 func (w *world) operates(l *line, clicked int64) {
 	w.Helper()
-	c := l.console().api
+	o := l.console()
+	c := o.api
 	ctx, cancel := context.WithTimeout(w.Context(), patience) // what the broker refuses is repeated until then
 	defer cancel()
 	w.eventually(func() string {
-		if r, err := c.ListRequests(ctx, &operatorv1.ListRequestsRequest{}); err != nil || len(r.Requests) == 0 {
-			return fmt.Sprintf("the index has %v (%v)", r, err)
+		if all, err := o.requests(&operatorv1.ListRequestsRequest{}); err != nil || len(all) == 0 {
+			return fmt.Sprintf("the index has %v (%v)", all, err)
 		}
 		return ""
 	})

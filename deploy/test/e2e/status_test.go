@@ -221,12 +221,12 @@ func TestStatusCountsOpenDeadLetters(t *testing.T) {
 	}
 	letters := l.listed(2)
 	r := l.status(nil)
-	if c := companyOf(r, firstCompany); c.DeadLetters != 2 || c.Failed != 2 || !needs(r, "2 dead letters are unresolved") || companyOf(r, firstCompany+1).DeadLetters != 0 {
+	if c := companyOf(r, firstCompany); c.DeadLetters != 2 || c.Failed != 2 || !needs(r, "has 2 unresolved dead letters") || companyOf(r, firstCompany+1).DeadLetters != 0 {
 		t.Errorf("with two dead letters: %s", w.json(r))
 	}
 	_, err := l.resolver("ann@office").Discard(t.Context(), letters[0].ID, "a test")
 	w.must(err)
-	if r = l.status(nil); companyOf(r, firstCompany).DeadLetters != 1 || !needs(r, "1 dead letter is unresolved") {
+	if r = l.status(nil); companyOf(r, firstCompany).DeadLetters != 1 || !needs(r, "has 1 unresolved dead letter") {
 		t.Errorf("after one was discarded: %s", w.json(r))
 	}
 }

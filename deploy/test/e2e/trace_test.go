@@ -77,7 +77,7 @@ func TestTraceOfSuccess(t *testing.T) {
 		t.Fatalf("the steps are %s, at %+v, %v", stepsOf(s), s.Current, s.Unread)
 	}
 	w.verdict(s, request.Success, "closed as success", "after the click")
-	for i, want := range []struct{ by, since string }{{"", "click"}, {"fetcher", "delivery"}, {"export", "event"}, {"status-reporter", "outcome"}} {
+	for i, want := range []struct{ by, since string }{{"", "created"}, {"fetcher", "delivery"}, {"export", "event"}, {"status-reporter", "outcome"}} {
 		if st := s.Steps[i]; st.By != want.by || st.Since != want.since || st.Took == nil || st.Took.AsDuration() < 0 || st.Took.AsDuration() > time.Minute {
 			t.Errorf("step %d, %s, is by %q, since %q, took %v; want %v", i, st.Kind, st.By, st.Since, st.Took, want)
 		}
@@ -119,7 +119,7 @@ func TestTraceOfReplayedDeadLetter(t *testing.T) {
 	w.failed(clicked, "")
 	letter := l.listed(1)[0]
 	s := l.story(firstCompany, clicked, nil)
-	w.verdict(s, request.Dead, "closed as failed", "dead letter 1", "erp", "is open")
+	w.verdict(s, request.Dead, "closed as failed", "dead letter 1", "erp", "is unresolved")
 	away.Store(false)
 	l.replayed(letter.ID)
 	s = l.story(firstCompany, clicked, nil)
@@ -127,7 +127,7 @@ func TestTraceOfReplayedDeadLetter(t *testing.T) {
 		t.Errorf("the steps are %s", k)
 	}
 	w.verdict(s, request.Recovered, "run 1, the replay of dead letter 1, was closed as success", "Procore keeps request detail", "at failed")
-	if strings.Contains(s.Verdict, "is open") {
+	if strings.Contains(s.Verdict, "is unresolved") {
 		t.Errorf("the dead letter is resolved, but the verdict is %q", s.Verdict)
 	}
 	for _, st := range s.Steps {

@@ -132,7 +132,7 @@ func TestMessagesOfOlderVersionAreProcessed(t *testing.T) {
 		Message: w.marshalled(&tiebackv1.Delivery{CompanyId: firstCompany, ErpRequestId: died}),
 	}))
 	letter := l.listed(1)[0]
-	if letter.State != request.StateOpen || letter.Cause() == "" {
+	if letter.State != request.StateUnresolved || letter.Cause() == "" {
 		t.Errorf("the dead letter is %s, cause %q", letter.State, letter.Cause())
 	}
 	l.replayed(letter.ID)

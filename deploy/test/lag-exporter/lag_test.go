@@ -173,7 +173,7 @@ func TestLossesAreExported(t *testing.T) {
 				}
 				t.Run("whole", func(t *testing.T) {
 					export(t, b).until("no loss", func(v map[string]float64) bool {
-						return has("tieback_stream_lost_messages{TIEBACK_DEAD}", 0)(v) && v["tieback_dead_letters_open{ours}"] == letters
+						return has("tieback_stream_lost_messages{TIEBACK_DEAD}", 0)(v) && v["tieback_dead_letters_open{tieback}"] == letters
 					})
 				})
 			})
@@ -190,7 +190,7 @@ func TestLossesAreExported(t *testing.T) {
 	}
 }
 
-// deadLetter publishes the event of a request and its dead letter, whose cause is ours.
+// deadLetter publishes the event of a request and its dead letter, whose cause is tieback.
 func deadLetter(t *testing.T, b *bus.Bus, request int64) {
 	t.Helper()
 	events(t, b, request, "create_vendor")

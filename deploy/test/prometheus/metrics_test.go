@@ -68,7 +68,7 @@ func bounds() map[string]*regexp.Regexp {
 	return map[string]*regexp.Regexp{
 		"type": one(append(types, "_")...), "consumer": one(consumers...), "stage": one(append(categories, "fetcher", "status-reporter")...),
 		"verdict": one("done", "again", "throttled", "dead"), "class": one("transient", "permanent", "throttled", "ambiguous"),
-		"cause": one("ours", "tenant-data", "erp", "procore", "limits", "unknown"), "window": one("hour", "spike"),
+		"cause": one("tieback", "company-data", "erp", "procore", "limits", "unknown"), "window": one("hour", "spike"),
 		"company": one("598134325841112"), "status": one("[1-5][0-9][0-9]", "error"), "route": one("[a-z_/ ]+"), "operation": one("[a-z_]+"),
 		"result": one("[a-z_]+"), "stream": one("TIEBACK_[A-Z]+", "KV_tieback-(state|quota)"), "service": one("[a-z-]+"),
 		"version": one(".+"), "revision": one(".+"), "category": one(append(categories, "_")...), "outcome": one("success", "refused", "failed"),

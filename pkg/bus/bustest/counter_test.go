@@ -15,7 +15,7 @@ import (
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
-// storeDeadLetter stores a dead letter of request n with the cause erp, or ours.
+// storeDeadLetter stores a dead letter of request n with the cause erp, or tieback.
 func storeDeadLetter(t testing.TB, b *bus.Bus, n int64, ours bool) {
 	t.Helper()
 	cause := fault.From(fault.FromERP, fault.New(fault.Transient, errors.New("the ERP is down")))
@@ -71,24 +71,24 @@ func TestCounterContinues(t *testing.T) {
 	if _, err := b.JetStream().Publish(t.Context(), "tb.dead.anything", []byte("not written by a service of Tieback")); err != nil {
 		t.Fatal(err)
 	}
-	expect("four dead letters, and a message that no service wrote", map[string]int{"erp": 3, "ours": 2})
+	expect("four dead letters, and a message that no service wrote", map[string]int{"erp": 3, "tieback": 2})
 	discard(1, 1)
 	discard(4, 4)
-	expect("two discarded", map[string]int{"erp": 2, "ours": 1})
+	expect("two discarded", map[string]int{"erp": 2, "tieback": 1})
 	storeDeadLetter(t, b, 6, false)
 	discard(6, 6)
-	expect("one stored and resolved in between", map[string]int{"erp": 2, "ours": 1})
+	expect("one stored and resolved in between", map[string]int{"erp": 2, "tieback": 1})
 	replay := bus.For(bus.Event, "create_vendor", 7, 2).WithRun("2")
 	must(t, b.PublishOnce(t.Context(), bus.For(bus.Resolution, "create_vendor", 7, 2).WithRun("2"), &tiebackv1.Resolution{
 		CompanyId: 7, ErpRequestId: 2, DeadLetter: 2, Action: tiebackv1.Action_ACTION_REPLAYED, At: timestamppb.Now(), Subject: replay.String(),
 	}))
-	expect("an interrupted replay", map[string]int{"erp": 2, "ours": 1})
+	expect("an interrupted replay", map[string]int{"erp": 2, "tieback": 1})
 	must(t, b.PublishOnce(t.Context(), replay, &tiebackv1.Event{CompanyId: 7, ErpRequestId: 2}))
-	expect("the replay resumed", map[string]int{"erp": 1, "ours": 1})
+	expect("the replay resumed", map[string]int{"erp": 1, "tieback": 1})
 	must(t, b.PublishOnce(t.Context(), bus.For(bus.Resolution, "create_vendor", 7, 2).WithRun("2-2"), &tiebackv1.Resolution{
 		CompanyId: 7, ErpRequestId: 2, DeadLetter: 2, Action: tiebackv1.Action_ACTION_REPLAYED, At: timestamppb.Now(), Subject: replay.WithRun("2-2").String(),
 	}))
-	expect("a second interrupted replay of the same dead letter", map[string]int{"erp": 2, "ours": 1})
+	expect("a second interrupted replay of the same dead letter", map[string]int{"erp": 2, "tieback": 1})
 	dead, err := b.JetStream().Stream(t.Context(), bus.Dead.Stream())
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +123,7 @@ func TestCounterStartsOverWithNewStreams(t *testing.T) {
 	for n := range int64(3) {
 		storeDeadLetter(t, b, n+1, true)
 	}
-	if got := unresolved(t, counter); !maps.Equal(got, map[string]int{"ours": 3}) {
+	if got := unresolved(t, counter); !maps.Equal(got, map[string]int{"tieback": 3}) {
 		t.Errorf("%v are unresolved, want 3 with the cause ours", got)
 	}
 }

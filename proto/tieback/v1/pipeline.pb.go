@@ -141,31 +141,31 @@ func (ErrorClass) EnumDescriptor() ([]byte, []int) {
 type Cause int32
 
 const (
-	Cause_CAUSE_UNSPECIFIED Cause = 0
-	Cause_CAUSE_TENANT_DATA Cause = 1 // the record; the accountant can correct it
-	Cause_CAUSE_ERP         Cause = 2
-	Cause_CAUSE_PROCORE     Cause = 3
-	Cause_CAUSE_LIMITS      Cause = 4 // a rate limit, or a deadline that passed while waiting for one
-	Cause_CAUSE_OURS        Cause = 5
+	Cause_CAUSE_UNSPECIFIED  Cause = 0
+	Cause_CAUSE_COMPANY_DATA Cause = 1 // the record; the accountant can correct it
+	Cause_CAUSE_ERP          Cause = 2
+	Cause_CAUSE_PROCORE      Cause = 3
+	Cause_CAUSE_LIMITS       Cause = 4 // a rate limit, or a deadline that passed while waiting for one
+	Cause_CAUSE_TIEBACK      Cause = 5
 )
 
 // Enum value maps for Cause.
 var (
 	Cause_name = map[int32]string{
 		0: "CAUSE_UNSPECIFIED",
-		1: "CAUSE_TENANT_DATA",
+		1: "CAUSE_COMPANY_DATA",
 		2: "CAUSE_ERP",
 		3: "CAUSE_PROCORE",
 		4: "CAUSE_LIMITS",
-		5: "CAUSE_OURS",
+		5: "CAUSE_TIEBACK",
 	}
 	Cause_value = map[string]int32{
-		"CAUSE_UNSPECIFIED": 0,
-		"CAUSE_TENANT_DATA": 1,
-		"CAUSE_ERP":         2,
-		"CAUSE_PROCORE":     3,
-		"CAUSE_LIMITS":      4,
-		"CAUSE_OURS":        5,
+		"CAUSE_UNSPECIFIED":  0,
+		"CAUSE_COMPANY_DATA": 1,
+		"CAUSE_ERP":          2,
+		"CAUSE_PROCORE":      3,
+		"CAUSE_LIMITS":       4,
+		"CAUSE_TIEBACK":      5,
 	}
 )
 
@@ -1410,15 +1410,14 @@ const file_tieback_v1_pipeline_proto_rawDesc = "" +
 	"\x15ERROR_CLASS_PERMANENT\x10\x01\x12\x19\n" +
 	"\x15ERROR_CLASS_TRANSIENT\x10\x02\x12\x19\n" +
 	"\x15ERROR_CLASS_THROTTLED\x10\x03\x12\x19\n" +
-	"\x15ERROR_CLASS_AMBIGUOUS\x10\x04*y\n" +
+	"\x15ERROR_CLASS_AMBIGUOUS\x10\x04*}\n" +
 	"\x05Cause\x12\x15\n" +
-	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\x15\n" +
-	"\x11CAUSE_TENANT_DATA\x10\x01\x12\r\n" +
+	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12CAUSE_COMPANY_DATA\x10\x01\x12\r\n" +
 	"\tCAUSE_ERP\x10\x02\x12\x11\n" +
 	"\rCAUSE_PROCORE\x10\x03\x12\x10\n" +
-	"\fCAUSE_LIMITS\x10\x04\x12\x0e\n" +
-	"\n" +
-	"CAUSE_OURS\x10\x05*K\n" +
+	"\fCAUSE_LIMITS\x10\x04\x12\x11\n" +
+	"\rCAUSE_TIEBACK\x10\x05*K\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fACTION_REPLAYED\x10\x01\x12\x14\n" +

@@ -34,7 +34,8 @@ type API struct {
 
 	readings *readings
 
-	quotas quotas
+	hours   hours
+	results results
 }
 
 // Options are the options of New.

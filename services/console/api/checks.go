@@ -2,6 +2,10 @@ package api
 
 import (
 	"context"
+	"maps"
+	"slices"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/console/access"
@@ -26,18 +30,31 @@ func (a *API) Check(ctx context.Context, r *operatorv1.CheckRequest) (*operatorv
 		d.Only = ids
 	}
 	_, general := access.From(ctx).Companies(access.See)
-	out := &operatorv1.CheckResponse{}
+	out := &operatorv1.CheckResponse{At: timestamppb.Now()}
+	if all {
+		ids = slices.Collect(maps.Keys(a.app.Companies))
+	}
 	for _, f := range d.Examine(ctx).Findings {
 		if f.Company == 0 && !general {
 			continue
 		}
 		out.Findings = append(out.Findings, &operatorv1.Finding{Check: f.Check, CompanyId: f.Company, Level: string(f.Level), Text: f.Text, Action: f.Action})
-		switch f.Level {
-		case doctor.Problem:
-			out.Problems++
-		case doctor.Warning:
-			out.Warnings++
-		}
+	}
+	count(out)
+	if ctx.Err() == nil {
+		a.results.addChecks(ids, out)
 	}
 	return out, nil
+}
+
+// count sets the numbers of problems and warnings.
+func count(r *operatorv1.CheckResponse) {
+	for _, f := range r.Findings {
+		switch doctor.Level(f.Level) {
+		case doctor.Problem:
+			r.Problems++
+		case doctor.Warning:
+			r.Warnings++
+		}
+	}
 }

@@ -24,12 +24,12 @@ const maxResolved = 1000
 
 // whoCanAct says for each cause who can correct it.
 var whoCanAct = map[string]string{
-	"tenant-data": "The accountant, in the record. Then they press the button again.",
-	"erp":         "The operator of the ERP. Replay once the ERP answers again.",
-	"procore":     "Procore, or the administrator who gives Tieback its permissions.",
-	"limits":      "Nobody needs to: a rate limit was used up for too long. Replay later.",
-	"ours":        "The operators of Tieback: a release, a setting, or a message that no service of Tieback wrote.",
-	"unknown":     "Not known: the message is of a version that recorded no cause.",
+	"company-data": "The accountant, in the record. Then they press the button again.",
+	"erp":          "The operator of the ERP. Replay once the ERP answers again.",
+	"procore":      "Procore, or the administrator who gives Tieback its permissions.",
+	"limits":       "Nobody needs to: a rate limit was used up for too long. Replay later.",
+	"tieback":      "The operators of Tieback: a release, a setting, or a message that no service of Tieback wrote.",
+	"unknown":      "Not known: the message is of a version that recorded no cause.",
 }
 
 // ListDeadLetters implements DeadLetterService.

@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect"
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 	"github.com/tieback/tieback/services/console/access"
@@ -58,6 +59,9 @@ func (a *API) CheckLinks(ctx context.Context, r *operatorv1.CheckLinksRequest) (
 		return nil, err
 	}
 	report, err := a.rebuild(ctx, r.CompanyId, links.Options{DryRun: true, Force: r.Force})
+	if err == nil {
+		a.results.addLinks(report)
+	}
 	return &operatorv1.CheckLinksResponse{Report: report}, err
 }
 
@@ -81,5 +85,6 @@ func (a *API) rebuild(ctx context.Context, company int64, o links.Options) (*ope
 	if err != nil {
 		return nil, fmt.Errorf("the rebuild of company %d is incomplete, run it again: %w", company, err)
 	}
+	report.At = timestamppb.Now()
 	return report, nil
 }

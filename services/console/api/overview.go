@@ -93,9 +93,7 @@ func (a *API) overview(ctx context.Context, asked []int64, window *durationpb.Du
 		}
 	}
 	for _, id := range asked {
-		if s := a.quotas.of(id); s != nil {
-			o.Series = append(o.Series, s)
-		}
+		o.Series = append(o.Series, a.hours.of(id)...)
 	}
 	return o, nil
 }

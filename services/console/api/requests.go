@@ -238,7 +238,7 @@ func (a *API) companyOf(ctx context.Context, r *operatorv1.GetRequestRequest) (i
 			}
 		}
 	}
-	return 0, connect.NewError(connect.CodeNotFound, fmt.Errorf("request %d never arrived here for any company, or is older than what is kept: if it was clicked lately, the next sweep fetches it", r.RequestId))
+	return 0, connect.NewError(connect.CodeNotFound, fmt.Errorf("request %d never arrived here for any company, or is older than what is kept: if it was created lately, the next sweep fetches it", r.RequestId))
 }
 
 // TryNow implements RequestService. The worker looks for such requests every two seconds.

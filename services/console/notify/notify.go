@@ -132,7 +132,11 @@ func (n *Notifier) attention(ctx context.Context, now time.Time, o *operatorv1.O
 		m := message{Kind: attention, Title: "something needs attention", Link: n.Config.ConsoleURL}
 		for _, key := range due {
 			a := items[key]
-			m.add(item{Kind: a.Kind, Company: id(a.CompanyId), Text: n.about(a.CompanyId) + a.Text, Action: a.Action})
+			i := item{Kind: a.Kind, Company: id(a.CompanyId), Text: n.about(a.CompanyId) + a.Text, Action: a.Action.GetText()}
+			if n.Config.ConsoleURL != "" && a.Action.GetPage() != "" {
+				i.Link = n.Config.ConsoleURL + a.Action.GetPage()
+			}
+			m.add(i)
 		}
 		if !n.send(ctx, now, r, m) {
 			continue

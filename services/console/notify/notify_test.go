@@ -169,7 +169,7 @@ func (r *rig) after(d time.Duration) {
 }
 
 func (r *rig) needs(kind string, company int64, count uint64) {
-	r.overview.Attention = append(r.overview.Attention, &operatorv1.Attention{Kind: kind, CompanyId: company, Text: kind + " <fails>", Action: "look", Count: count})
+	r.overview.Attention = append(r.overview.Attention, &operatorv1.Attention{Kind: kind, CompanyId: company, Text: kind + " <fails>", Action: &operatorv1.Action{Text: "look", Page: "/companies/7", Command: "tieback doctor"}, Count: count})
 }
 
 // secretFile writes a secret and returns its path.
@@ -201,7 +201,7 @@ func TestAttentionIsGroupedAndLimited(t *testing.T) {
 	r.expect(h, 1, "after two minutes")
 	var m message
 	r.must(json.Unmarshal([]byte(h.got()[0]), &m))
-	if len(m.Items) != 2 || m.Items[1].Text != "Acme: erp <fails>" || m.Items[1].Company != "7" || m.Items[1].Action != "look" || m.Link != "https://c.test" {
+	if len(m.Items) != 2 || m.Items[1].Text != "Acme: erp <fails>" || m.Items[1].Company != "7" || m.Items[1].Action != "look" || m.Items[1].Link != "https://c.test/companies/7" || strings.Contains(h.got()[0], "doctor") || m.Link != "https://c.test" {
 		t.Errorf("the message is %s", h.got()[0])
 	}
 	r.overview.Attention[1].Count = 3

@@ -37,6 +37,7 @@ type item struct {
 	Request string `json:"request_id,omitempty"`
 	Text    string `json:"text"`
 	Action  string `json:"action,omitempty"`
+	Link    string `json:"link,omitempty"` // to the console's page
 }
 
 // text returns the message for people.
@@ -47,6 +48,9 @@ func (m message) text() string {
 		b.WriteString("- " + oneLine(i.Text) + "\n")
 		if i.Action != "" {
 			b.WriteString("  → " + oneLine(i.Action) + "\n")
+		}
+		if i.Link != "" {
+			b.WriteString("  " + i.Link + "\n")
 		}
 	}
 	if m.More > 0 {

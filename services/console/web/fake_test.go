@@ -43,6 +43,7 @@ type fake struct {
 	audit    *v1.AuditResponse
 	checks   *v1.CheckResponse
 	links    *v1.LinkReport
+	setup    *v1.GetCompanyResponse
 }
 
 func (f *fake) record(m proto.Message) error {
@@ -142,6 +143,10 @@ func (h companiesOf) ListCompanies(context.Context, *v1.ListCompaniesRequest) (*
 	return &v1.ListCompaniesResponse{Companies: h.f.overview.GetCompanies()}, nil
 }
 
+func (h companiesOf) GetCompany(_ context.Context, r *v1.GetCompanyRequest) (*v1.GetCompanyResponse, error) {
+	return answer(h.f, r, h.f.setup)
+}
+
 func (h companiesOf) ListLinks(_ context.Context, r *v1.ListLinksRequest) (*v1.ListLinksResponse, error) {
 	return answer(h.f, r, &v1.ListLinksResponse{Links: []*v1.Link{{ItemType: "vendor", ItemId: 12, OriginId: "V-1", RequestId: 3}}})
 }
@@ -188,9 +193,9 @@ func busy() *fake {
 	f := &fake{overview: &v1.Overview{
 		At: timestamppb.New(at), Window: durationpb.New(5 * time.Minute), Version: "0.9.0",
 		Attention: []*v1.Attention{
-			{Kind: "erp", CompanyId: acme, Stage: "export", Text: "The ERP of Acme Builders has not answered for 12 minutes.", Action: "Start the ERP, or correct its address in the companies file.", Since: ago(12 * time.Minute), Count: 37},
-			{Kind: "dead-letters", CompanyId: 7, Text: "3 dead letters wait for a person.", Action: "Correct the data of the company and replay them, or discard them.", Since: ago(3 * time.Hour), Count: 3},
-			{Kind: "paused", CompanyId: 8, Text: "Northwind is paused.", Action: "Resume it when the ERP's upgrade is done.", Since: ago(26 * time.Hour)},
+			{Kind: "erp", CompanyId: acme, Stage: "export", Text: "The ERP of Acme Builders has not answered for 12 minutes.", Action: &v1.Action{Kind: "run-checks", Text: "start the ERP, or correct its address in the companies file", Page: "/companies/598134325841112/checks", Command: "tieback doctor"}, Since: ago(12 * time.Minute), Count: 37},
+			{Kind: "dead-letters", CompanyId: 7, Text: "3 dead letters wait for a person.", Action: &v1.Action{Kind: "resolve-dead-letters", Text: "replay or discard them", Page: "/dead?company=7", Command: "tieback dead list"}, Since: ago(3 * time.Hour), Count: 3},
+			{Kind: "paused", CompanyId: 8, Text: "Northwind is paused.", Action: &v1.Action{Kind: "resume", Text: "resume it when the reason has ended", Page: "/companies/8"}, Since: ago(26 * time.Hour)},
 		},
 		Queues: []*v1.Queue{
 			{Stage: "fetcher", Known: true, Created: true, Consumed: true, ArrivedPerMinute: rate(12.4), FinishedPerMinute: rate(12.4)},
@@ -202,7 +207,7 @@ func busy() *fake {
 			{Stage: "status-reporter", Known: true, Created: true, Consumed: true, InFlight: 3, ArrivedPerMinute: rate(1240), FinishedPerMinute: rate(1238)},
 		},
 		Companies: []*v1.CompanyState{
-			{Id: acme, Name: "Acme Builders", Open: 53, OldestAge: durationpb.New(12 * time.Minute), Retrying: 16, Succeeded: 212, WaitingFor: "erp", Troubles: []*v1.Trouble{{Source: "erp", Reason: "no-answer", Error: "dial tcp 10.0.0.7:8000: connect: connection refused", Since: ago(12 * time.Minute), Last: ago(3 * time.Second)}}, Quota: &v1.Quota{Hour: &v1.RateWindow{Limit: 3600, Remaining: 2710, Reset_: timestamppb.New(at.Add(20 * time.Minute))}}, LastFailure: "connection refused"},
+			{Id: acme, Served: true, Name: "Acme Builders", Open: 53, OldestAge: durationpb.New(12 * time.Minute), Retrying: 16, Succeeded: 212, WaitingFor: "erp", Troubles: []*v1.Trouble{{Source: "erp", Reason: "no-answer", Error: "dial tcp 10.0.0.7:8000: connect: connection refused", Since: ago(12 * time.Minute), Last: ago(3 * time.Second)}}, Quota: &v1.Quota{Hour: &v1.RateWindow{Limit: 3600, Remaining: 2710, Reset_: timestamppb.New(at.Add(20 * time.Minute))}}, LastFailure: "connection refused"},
 			{Id: 7, Name: "Bright & Sons Construction", Open: 1, Succeeded: 48, Failed: 2, DeadLetters: 3, WaitingFor: "person", Quota: &v1.Quota{Hour: &v1.RateWindow{Limit: 3600, Remaining: 310}, BlockedUntil: timestamppb.New(at.Add(90 * time.Second))}},
 			{Id: 8, Name: "Northwind", Open: 4, AtLeast: true, Paused: []*v1.PausedStage{{Stage: "export", Who: "anna@example.com", At: ago(26 * time.Hour), Reason: "the ERP is upgraded on Monday"}}},
 			{Id: 9, Name: "Quiet Harbor LLC", Quota: &v1.Quota{Hour: &v1.RateWindow{Limit: 3600, Remaining: 3600}}},
@@ -212,6 +217,9 @@ func busy() *fake {
 			{Name: "succeeded", Start: ago(time.Hour), Counts: counts(func(i int) int { return 8 + i*5%9 - max(0, i-45) })},
 			{Name: "failed", Start: ago(time.Hour), Counts: counts(func(i int) int { return max(0, i-48) / 3 })},
 			{Name: "quota_left", CompanyId: acme, Start: ago(time.Hour), Counts: counts(func(i int) int { return 100 - i })},
+			{Name: "share", CompanyId: acme, Start: ago(time.Hour), Counts: counts(func(i int) int { return 40 })},
+			{Name: "wait", CompanyId: acme, Start: ago(time.Hour), Counts: counts(func(i int) int { return 71 - i })},
+			{Name: "wait_others", CompanyId: acme, Start: ago(time.Hour), Counts: counts(func(i int) int { return 5 })},
 		},
 	}}
 	types := []string{"create_vendor", "create_purchase_order_contract", "update_commitment_change_order", "sync_cost_codes", "create_requisition"}
@@ -245,19 +253,24 @@ func busy() *fake {
 	}
 	ref := &v1.RequestRef{CompanyId: acme, RequestId: 4100, Type: "create_vendor"}
 	dead := func(n uint64, state string) *v1.DeadLetter {
-		return &v1.DeadLetter{Id: n, At: ago(time.Hour), State: state, Request: ref, CompanyName: "Acme Builders", Category: "export", Stage: "export", Class: "permanent", Cause: "tenant-data", Attempts: 1, Error: "POST /vendors: 422: {\"tax_id\": [\"has already been taken\"]}", UserMessage: "The ERP refused the vendor: its tax id belongs to another vendor.", Subject: "tb.event.export.create_vendor.598134325841112.4100"}
+		return &v1.DeadLetter{Id: n, At: ago(time.Hour), State: state, Request: ref, CompanyName: "Acme Builders", Category: "export", Stage: "export", Class: "permanent", Cause: "company-data", Attempts: 1, Error: "POST /vendors: 422: {\"tax_id\": [\"has already been taken\"]}", UserMessage: "The ERP refused the vendor: its tax id belongs to another vendor.", Subject: "tb.event.export.create_vendor.598134325841112.4100"}
 	}
-	f.letters = &v1.ListDeadLettersResponse{Total: 4, Causes: []*v1.CauseCount{{Cause: "tenant-data", Count: 3, WhoCanAct: "Somebody at the company corrects the record in Procore or the ERP."}, {Cause: "erp", Count: 1, WhoCanAct: "The operator of the ERP."}}}
-	for i, state := range []string{"open", "open", "interrupted", "replayed"} {
+	f.letters = &v1.ListDeadLettersResponse{Total: 4, Causes: []*v1.CauseCount{{Cause: "company-data", Count: 3, WhoCanAct: "Somebody at the company corrects the record in Procore or the ERP."}, {Cause: "erp", Count: 1, WhoCanAct: "The operator of the ERP."}}}
+	for i, state := range []string{"unresolved", "unresolved", "interrupted", "replayed"} {
 		f.letters.DeadLetters = append(f.letters.DeadLetters, dead(uint64(45-i), state)) //nolint:gosec // small
 	}
-	f.letter = &v1.GetDeadLetterResponse{DeadLetter: dead(45, "open"), Message: "{\n  \"id\": 4100,\n  \"vendor\": {\n    \"name\": \"Alpha\",\n    \"tax_id\": \"12-3456789\"\n  }\n}\n", Replayable: true, Reported: "yes", ReportedMessages: []string{"The ERP refused the vendor: its tax id belongs to another vendor."}, History: f.timeline.Steps[:2]}
+	f.letter = &v1.GetDeadLetterResponse{DeadLetter: dead(45, "unresolved"), Message: "{\n  \"id\": 4100,\n  \"vendor\": {\n    \"name\": \"Alpha\",\n    \"tax_id\": \"12-3456789\"\n  }\n}\n", Replayable: true, Reported: "yes", ReportedMessages: []string{"The ERP refused the vendor: its tax id belongs to another vendor."}, History: f.timeline.Steps[:2]}
 	f.preview = &v1.PreviewReplayResponse{Total: 2, Previews: []*v1.ReplayPreview{{Id: 45, Replayable: true, Text: "The event is published as run 45. The export worker books vendor \"Alpha\".", Difference: "--- before\n+++ after\n@@ -3,3 +3,3 @@\n   \"vendor\": {\n-    \"tax_id\": \"12-3456789\"\n+    \"tax_id\": \"98-7654321\"\n"}, {Id: 44, Text: "It was replayed already, as run 44."}}}
 	f.results = []*v1.ReplayResult{{Id: 45, Done: true}}
-	f.audit = &v1.AuditResponse{CompanyId: acme, Since: ago(24 * time.Hour), Until: timestamppb.New(at), Requests: 289, Counts: map[string]int32{"closed": 284, "at-work": 3, "missing": 1, "dead-letter": 1}, ProcoreCalls: 12, Findings: []*v1.AuditFinding{
+	f.audit = &v1.AuditResponse{CompanyId: acme, Since: ago(24 * time.Hour), Until: timestamppb.New(at), Requests: 289, Counts: map[string]int32{"success": 284, "in-progress": 3, "missed": 1, "dead": 1}, ProcoreCalls: 12, Findings: []*v1.AuditFinding{
 		{RequestId: 4099, Type: "create_vendor", Class: "missing", Created: ago(3 * time.Hour), Why: "Procore lists the request, and no delivery arrived. Run a sweep.", OpenRequestDetails: []int64{991}},
-		{RequestId: 4090, Type: "sync_cost_codes", Class: "at-work", Stage: "sync", AccountedFor: true, Created: ago(time.Minute), Why: "The sync worker processes it."},
+		{RequestId: 4090, Type: "sync_cost_codes", Class: "in-progress", Stage: "sync", AccountedFor: true, Created: ago(time.Minute), Why: "The sync worker processes it."},
 	}}
+	f.setup = &v1.GetCompanyResponse{
+		Connector: &v1.Connector{Driver: "remote", Name: "Demo ERP", Version: "5.0", MaxConcurrent: 4, PutStream: true, Currency: "USD", At: ago(time.Minute), Entities: []*v1.ConnectorEntity{{Name: "vendor", Put: true, List: true}, {Name: "purchase order", Put: true, Update: true, Tax: true}}},
+		Links:     &v1.LinkReport{CompanyId: acme, At: ago(time.Hour), Lists: 3, Types: []*v1.LinkCount{{ItemType: "vendor", InProcore: 10, Same: 9, New: 1}}},
+		Checks:    &v1.CheckResponse{At: ago(time.Hour), Problems: 2, Warnings: 1, Findings: []*v1.Finding{{Check: "webhook", Level: "problem", Text: "Procore has no webhook of namespace tieback."}}},
+	}
 	f.checks = &v1.CheckResponse{Problems: 1, Warnings: 1, Findings: []*v1.Finding{{Check: "broker", Level: "ok", Text: "The broker answers in 2 ms."}, {Check: "hook", Level: "problem", Text: "Procore has no webhook for this company.", Action: "Run tieback setup --company 598134325841112."}, {Check: "time zone", Level: "warning", Text: "No time zone is set; dates are in UTC.", Action: "Set time_zone."}}}
 	f.links = &v1.LinkReport{CompanyId: acme, Types: []*v1.LinkCount{{ItemType: "vendor", InProcore: 10, Same: 9, New: 1}}, Changes: []*v1.LinkChange{{Kind: "new", ItemType: "vendor", ItemId: 12, ProcoreOriginId: "V-12", Saved: true}}}
 	return f

@@ -27,7 +27,7 @@ import (
 var funcs = template.FuncMap{
 	"asset": asset, "label": typeLabel, "state": stateLabel, "cut": cut, "span": span, "spark": spark, "count": count, "rate": rate, "waiting": waiting,
 	"lines": diffLines, "company": companyName, "join": strings.Join, "query": withQuery, "percent": percent, "plural": plural, "cause": causeLabel, "zones": func() []string { return zones },
-	"sentence": sentence, "visible": visible, "stateOfDead": deadLabel, "class": classLabel, "source": sourceLabel, "dict": dict, "add": func(a, b int) int { return a + b }, "stage": stageLabel, "tryable": tryable, "title": stepTitle, "indent": indentJSON, "since": sinceLabel, "run": stepRun,
+	"sentence": sentence, "visible": visible, "name": nameLabel, "series": seriesLabel, "latest": latest, "yes": yes, "source": sourceLabel, "dict": dict, "add": func(a, b int) int { return a + b }, "stage": stageLabel, "tryable": tryable, "title": stepTitle, "indent": indentJSON, "since": sinceLabel, "run": stepRun,
 }
 
 // dict returns the arguments of a template, of names and values.
@@ -183,12 +183,14 @@ func labelOf(labels map[string]string) func(string) string {
 }
 
 var (
-	stateLabel = labelOf(map[string]string{"attention": "needs attention", "open": "in progress", "succeeded": "done", "ignored": "not processed"})
-	deadLabel  = labelOf(map[string]string{"open": "unresolved", "interrupted": "replay interrupted"})
-	causeLabel = labelOf(map[string]string{"tenant-data": "data of the company", "erp": "the ERP", "procore": "Procore", "limits": "limits", "ours": "Tieback itself"})
-	classLabel = labelOf(map[string]string{"closed": "closed", "dead-letter": "dead letter", "at-work": "in progress"})
-	sinceLabel = labelOf(map[string]string{"click": "the click", "delivery": "the webhook", "event": "the fetch", "outcome": "the outcome", "dead_letter": "the dead letter", "resolution": "the resolution", "": "the step before"})
-	waiting    = labelOf(map[string]string{"erp": "the ERP", "procore": "Procore", "quota": "Procore’s limits", "person": "a person"})
+	stateLabel  = labelOf(map[string]string{"attention": "needs attention"})
+	causeLabel  = labelOf(map[string]string{"erp": "ERP", "procore": "Procore", "tieback": "Tieback"})
+	nameLabel   = labelOf(nil) // of a state or class whose name is its label
+	sinceLabel  = labelOf(map[string]string{"created": "its creation", "delivery": "the webhook", "event": "the fetch", "outcome": "the outcome", "dead_letter": "the dead letter", "resolution": "the resolution", "": "the step before"})
+	waiting     = labelOf(map[string]string{"erp": "ERP", "procore": "Procore", "quota": "quota", "person": "a person"})
+	seriesLabel = labelOf(map[string]string{
+		"quota_left": "Share of the hour’s Procore calls that is left", "share": "Share of all companies’ requests that ended", "wait": "Age of its oldest open request", "wait_others": "The same of the other companies, median",
+	})
 	stageLabel = labelOf(map[string]string{"": "all stages", "status-reporter": "status reporter"})
 )
 
@@ -314,15 +316,40 @@ func percent(w *v1.RateWindow) int64 {
 
 // spark returns a line of counts as an image with a text alternative.
 func spark(s *v1.Series) template.HTML {
-	if n := len(s.GetCounts()); s.GetName() == "quota_left" && n > 0 {
-		return sparkline("received", fmt.Sprintf("%d %% of the hourly limit are left", s.GetCounts()[n-1]), 100, s.GetCounts())
-	}
-	most, sum := uint32(1), uint64(0)
+	most, sum, now := uint32(1), uint64(0), uint32(0)
 	for _, n := range s.GetCounts() {
-		most = max(most, n)
+		most, now = max(most, n), n
 		sum += uint64(n)
 	}
+	switch s.GetName() {
+	case "quota_left":
+		return sparkline("received", fmt.Sprintf("%d %% of the hourly limit are left", now), 100, s.GetCounts())
+	case "share":
+		return sparkline("received", fmt.Sprintf("%d %% now", now), 100, s.GetCounts())
+	case "wait", "wait_others":
+		return sparkline("received", fmt.Sprintf("%s now, at most %s", words(time.Duration(now)*time.Second), words(time.Duration(most)*time.Second)), most, s.GetCounts())
+	}
 	return sparkline(sparkClass(s.GetName()), fmt.Sprintf("%s in %d minutes: %d, at most %d in a minute", s.GetName(), len(s.GetCounts()), sum, most), most, s.GetCounts())
+}
+
+// latest returns the last value of a series of a company with its unit.
+func latest(s *v1.Series) string {
+	if len(s.GetCounts()) == 0 {
+		return "–"
+	}
+	n := s.GetCounts()[len(s.GetCounts())-1]
+	if s.GetName() == "quota_left" || s.GetName() == "share" {
+		return fmt.Sprintf("%d %%", n)
+	}
+	return words(time.Duration(n) * time.Second)
+}
+
+// yes is the mark of a capability.
+func yes(has bool) string {
+	if has {
+		return "yes"
+	}
+	return "–"
 }
 
 // sparkline returns a line of counts below most.

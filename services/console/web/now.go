@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 
 	v1 "github.com/tieback/tieback/proto/tieback/operator/v1"
+	"github.com/tieback/tieback/services/console/operator/status"
 )
 
 const (
@@ -31,8 +31,8 @@ type overview struct {
 	Companies []*v1.CompanyState
 	Others    int // companies that are left out
 	Series    []*v1.Series
-	QuotaLeft *v1.Series // of the page's company; nil: none
-	Known     bool       // everything was read: no attention means that nothing needs any
+	Hour      []*v1.Series // of the page's company: quota and fairness
+	Known     bool         // everything was read: no attention means that nothing needs any
 }
 
 // attention is an Attention with a link that helps.
@@ -65,8 +65,8 @@ func (s *site) overview(o *v1.Overview, company int64) overview {
 		is.Companies, is.Others = is.Companies[:maxCompanies], len(is.Companies)-maxCompanies
 	}
 	for _, one := range o.GetSeries() {
-		if company != 0 && one.GetCompanyId() == company && one.GetName() == "quota_left" {
-			is.QuotaLeft = one
+		if company != 0 && one.GetCompanyId() == company {
+			is.Hour = append(is.Hour, one)
 		}
 	}
 	for _, name := range []string{"received", "succeeded", "failed"} {
@@ -94,33 +94,19 @@ func urgency(c *v1.CompanyState) int {
 	return 0
 }
 
+// actionLabels are the labels of the buttons, by the kind of an action.
+var actionLabels = map[string]string{
+	status.ActResolve: "See the dead letters", status.ActRequests: "See the request", status.ActCompany: "See the companies", status.ActCheck: "Run the checks",
+	status.ActLoss: "Audit the time of the loss", status.ActStart: "See what waits", status.ActResume: "Open the company",
+}
+
 // helps returns where a person can act on something that needs attention; on the page of a company, not the page itself.
 func helps(a *v1.Attention, on int64) (link, text string) {
-	q := url.Values{}
-	if a.GetCompanyId() != 0 {
-		q.Set("company", id(a.GetCompanyId()))
-	}
-	switch a.GetKind() {
-	case "dead-letters":
-		if a.GetStage() != "" {
-			q.Set("stage", a.GetStage())
-		}
-		return withQuery("/dead", q), "See the dead letters"
-	case "overdue":
-		return withQuery("/requests", q, "state", "attention"), "See the requests"
-	case "queue":
-		return withQuery("/requests", q, "state", "open"), "See what waits"
-	case "loss":
-		return withQuery("/audit", q), "Audit the time of the loss"
-	}
-	if a.GetCompanyId() == 0 || a.GetCompanyId() == on {
+	link = a.GetAction().GetPage()
+	if !strings.HasPrefix(link, "/") || strings.HasPrefix(link, "//") || on != 0 && link == "/companies/"+id(on) {
 		return "", ""
 	}
-	link = "/companies/" + id(a.GetCompanyId())
-	if a.GetKind() == "hook" {
-		return link + "/checks", "Run the checks"
-	}
-	return link, "Open the company"
+	return link, cmp.Or(actionLabels[a.GetAction().GetKind()], "Open")
 }
 
 // showNow is the first page: what needs attention, the stages and the companies.
@@ -175,6 +161,8 @@ func page(text string) int {
 type companyData struct {
 	overview
 	*v1.CompanyState
+	Setup *v1.GetCompanyResponse // nil: it is not in the companies file
+	Found []*v1.Finding          // of the last checks: problems and warnings
 }
 
 // state returns the overview of one company.
@@ -187,10 +175,41 @@ func (s *site) state(ctx context.Context, company int64) (companyData, error) {
 	for _, is := range d.Overview.GetCompanies() {
 		if is.GetId() == company {
 			d.CompanyState = is
-			return d, nil
 		}
 	}
+	if d.CompanyState.GetServed() {
+		if err := s.setup(ctx, &d); err != nil {
+			d.Unread = append(d.Unread, visible("the company's setup: "+err.Error()))
+		}
+	}
+	if d.CompanyState != nil {
+		return d, nil
+	}
 	return d, connect.NewError(connect.CodeNotFound, errors.New("there is no company "+id(company)+" that you may see"))
+}
+
+// setup adds what is known of a company's setup.
+func (s *site) setup(ctx context.Context, d *companyData) error {
+	res, err := s.api.Companies.GetCompany(ctx, &v1.GetCompanyRequest{CompanyId: d.Id})
+	if err != nil {
+		return err
+	}
+	d.Setup = copied(res)
+	for _, f := range d.Setup.GetChecks().GetFindings() {
+		if f.GetLevel() == "problem" || f.GetLevel() == "warning" {
+			d.Found = append(d.Found, f)
+		}
+	}
+	sortFindings(d.Found)
+	return nil
+}
+
+// sortFindings sorts findings, the worst first.
+func sortFindings(all []*v1.Finding) {
+	rank := []string{"problem", "warning", "note", "ok"}
+	slices.SortStableFunc(all, func(a, b *v1.Finding) int {
+		return cmp.Compare(slices.Index(rank, a.GetLevel()), slices.Index(rank, b.GetLevel()))
+	})
 }
 
 func (s *site) showCompany(c *call) error {
@@ -224,10 +243,7 @@ func (s *site) checkCompany(c *call) error {
 		return err
 	}
 	res = copied(res)
-	rank := []string{"problem", "warning", "note", "ok"}
-	slices.SortStableFunc(res.GetFindings(), func(a, b *v1.Finding) int {
-		return cmp.Compare(slices.Index(rank, a.GetLevel()), slices.Index(rank, b.GetLevel()))
-	})
+	sortFindings(res.GetFindings())
 	return c.render(http.StatusOK, "checks", "companies", "Checks", checks{ID: company, Name: s.nameOf(c, company), CheckResponse: res})
 }
 

@@ -39,7 +39,7 @@ func (c *call) readFilter() (f filter, err error) {
 	f = filter{
 		Company: get("company"), Type: get("type"), Category: get("category"), State: get("state"), Cause: get("cause"), Stage: get("stage"), Text: get("text"),
 		Since: get("since"), Until: get("until"), Order: get("order"), Resolved: get("resolved") != "",
-		States: []string{"attention", "failed", "open", "succeeded", "ignored"}, Causes: []string{"tenant-data", "erp", "procore", "limits", "ours", "unknown"},
+		States: []string{"attention", "failed", "open", "succeeded", "ignored"}, Causes: []string{"company-data", "erp", "procore", "limits", "tieback", "unknown"},
 		Stages: []string{"fetcher", "export", "sync", "import", "unlink", "reset", "status-reporter"},
 	}
 	for _, e := range catalogue.Table {

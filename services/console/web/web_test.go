@@ -36,7 +36,7 @@ func empty() *fake {
 	return &fake{
 		overview: &v1.Overview{Companies: []*v1.CompanyState{{Id: acme}}}, timeline: &v1.Timeline{Request: &v1.RequestRow{CompanyId: acme, RequestId: 4090}, Current: &v1.Current{}},
 		letter: &v1.GetDeadLetterResponse{DeadLetter: &v1.DeadLetter{Id: 45, Request: &v1.RequestRef{CompanyId: acme}}, Message: "{}"}, letters: &v1.ListDeadLettersResponse{}, preview: &v1.PreviewReplayResponse{},
-		audit: &v1.AuditResponse{}, checks: &v1.CheckResponse{}, links: &v1.LinkReport{},
+		audit: &v1.AuditResponse{}, checks: &v1.CheckResponse{}, links: &v1.LinkReport{}, setup: &v1.GetCompanyResponse{},
 	}
 }
 
@@ -78,7 +78,7 @@ var evil = `</td><script>alert(1)</script><img src=x onerror=alert(1)>" onmouseo
 // poisoned is busy with hostile texts everywhere.
 func poisoned() *fake {
 	f := busy()
-	for _, m := range []proto.Message{f.overview, f.timeline, f.letter, f.letters, f.preview, f.audit, f.checks, f.links} {
+	for _, m := range []proto.Message{f.overview, f.timeline, f.letter, f.letters, f.preview, f.audit, f.checks, f.links, f.setup} {
 		poison(m.ProtoReflect())
 	}
 	for _, m := range f.rows {
@@ -687,7 +687,10 @@ func TestStepTitle(t *testing.T) {
 // The page of a company shows the last hour of its requests and of its quota.
 func TestCompanyShowsTheLastHour(t *testing.T) {
 	page := visit(t, pages(busy()), operator, http.MethodGet, "/companies/598134325841112", nil).Body.String()
-	for _, want := range []string{"received in 60 minutes", "failed in 60 minutes", "41 % of the hourly limit are left"} {
+	for _, want := range []string{
+		"received in 60 minutes", "failed in 60 minutes", "41 % of the hourly limit are left", "Share of all companies’ requests that ended", "40 % now", "12 s now",
+		"Demo ERP 5.0", "purchase order", "2 problems, 1 warning, checked at", "Procore has no webhook", "Compared at", "vendor",
+	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}

@@ -24,7 +24,7 @@ func (f *flags) print(w io.Writer, r *operatorv1.AuditResponse) error {
 }
 
 func printReport(w io.Writer, r *operatorv1.AuditResponse) error {
-	fmt.Fprintf(w, "Company %d, clicked from %s until %s: %s.\n", r.CompanyId, terminal.Moment(r.Since.AsTime()), terminal.Moment(r.Until.AsTime()), terminal.Count(int(r.Requests), "ERP request", "ERP requests"))
+	fmt.Fprintf(w, "Company %d, created from %s until %s: %s.\n", r.CompanyId, terminal.Moment(r.Since.AsTime()), terminal.Moment(r.Until.AsTime()), terminal.Count(int(r.Requests), "ERP request", "ERP requests"))
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, c := range request.Classes {
 		if n := r.Counts[string(c)]; n > 0 {

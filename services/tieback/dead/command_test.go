@@ -57,7 +57,7 @@ func TestExitCodes(t *testing.T) {
 		want string
 	}{
 		{"", 2, "list, show, replay, discard or edit"},
-		{"list", 0, "1 dead letter: 1 ours."},
+		{"list", 0, "1 dead letter: 1 tieback."},
 		{"list 1", 2, "unknown command"},
 		{"list --company 8", 0, "No dead letters."},
 		{"list --company 0", 2, "positive number"},
@@ -71,8 +71,8 @@ func TestExitCodes(t *testing.T) {
 		{"show one", 2, "not the id of a dead letter"},
 		{"show 99", 1, "there is no dead letter 99: the list of dead letters has the ids"},
 		{"replay", 2, "by their ids or by filters"},
-		{"replay 1 --cause ours", 2, "by their ids or by filters"},
-		{"replay --cause ours", 2, "--yes"},
+		{"replay 1 --cause tieback", 2, "by their ids or by filters"},
+		{"replay --cause tieback", 2, "--yes"},
 		{"replay 1 --wait", 2, "--wait"},
 		{"replay 99", 1, "no dead letter 99"},
 		{"replay 1 --as", 2, "as"},

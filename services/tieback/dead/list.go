@@ -17,14 +17,14 @@ func listCommand() *cobra.Command {
 	var o command.Output
 	var resolved bool
 	cmd := &cobra.Command{
-		Use: "list [--company N] [--cause CAUSE] [--since 2h] ... [-o json]", Short: "List the open dead letters, newest last", Args: cobra.NoArgs,
-		Long: `List the open dead letters, newest last, and their number by cause:
+		Use: "list [--company N] [--cause CAUSE] [--since 2h] ... [-o json]", Short: "List the unresolved dead letters, newest last", Args: cobra.NoArgs,
+		Long: `List the unresolved dead letters, newest last, and their number by cause:
 
-  tenant-data   the record in Procore or in the ERP; its accountant can correct it
+  company-data  the record in Procore or in the ERP; its accountant can correct it
   erp           the ERP was unavailable, or gave a wrong answer
   procore       Procore was unavailable, or gave a wrong answer
   limits        a rate limit, or the deadline while waiting for one
-  ours          Tieback, its settings, or a message that no service wrote
+  tieback       Tieback, its settings, or a message that no service wrote
   unknown       a dead letter of an older version, which recorded no cause
 
 Replays that were interrupted are listed as well: replay these dead letters once more.

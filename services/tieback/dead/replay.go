@@ -67,7 +67,7 @@ running pipeline. It waits for at most ten minutes.
 func discardCommand() *cobra.Command {
 	var f resolveFlags
 	cmd := &cobra.Command{
-		Use: `discard ID... | --cause ours ... --reason "..." [--yes]`, Short: "Resolve dead letters without processing them, with a reason",
+		Use: `discard ID... | --cause tieback ... --reason "..." [--yes]`, Short: "Resolve dead letters without processing them, with a reason",
 		Long: `Resolve dead letters without processing them. They are no longer listed. The resolution, with who, when and why, is kept.
 ` + selection + codes,
 		RunE: func(cmd *cobra.Command, args []string) error {

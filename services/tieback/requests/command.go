@@ -59,8 +59,8 @@ Exit code 0: done. 1: it failed. 2: wrong usage or settings.`,
 	cmd.Flags().StringSliceVar(&f.types, "type", nil, "only of these event types")
 	cmd.Flags().StringSliceVar(&f.states, "state", nil, "only in these states: attention, failed, open, succeeded, ignored")
 	cmd.Flags().BoolVar(&f.failed, "failed", false, "only those that need attention or failed")
-	cmd.Flags().StringVar(&f.since, "since", "", "only those that were clicked from this time on: a time (2026-11-25T08:00:00Z), a day, or how long ago (2h)")
-	cmd.Flags().StringVar(&f.until, "until", "", "only those that were clicked before this time, likewise")
+	cmd.Flags().StringVar(&f.since, "since", "", "only those that were created from this time on: a time (2026-11-25T08:00:00Z), a day, or how long ago (2h)")
+	cmd.Flags().StringVar(&f.until, "until", "", "only those that were created before this time, likewise")
 	cmd.Flags().StringVar(&f.contains, "contains", "", "only those with these words, as TEXT")
 	cmd.Flags().Int32Var(&f.limit, "limit", 50, "the largest number of requests, at most 1000")
 	f.output.Flag(cmd)
@@ -162,13 +162,13 @@ func PrintRows(w io.Writer, requests []*operatorv1.RequestRow) error {
 	for _, r := range requests {
 		colour := map[string]string{"attention": terminal.Red, "failed": terminal.Yellow, "ignored": terminal.Dim}[r.State]
 		rows = append(rows, terminal.Row{Colour: colour, Cells: []string{
-			fmt.Sprint(r.RequestId), terminal.Or(terminal.Line(r.CompanyName), fmt.Sprint(r.CompanyId)), clicked(r), terminal.Line(r.Type), r.State, terminal.Dash(terminal.Line(r.Record)), terminal.Dash(terminal.Line(r.Reason)),
+			fmt.Sprint(r.RequestId), terminal.Or(terminal.Line(r.CompanyName), fmt.Sprint(r.CompanyId)), created(r), terminal.Line(r.Type), r.State, terminal.Dash(terminal.Line(r.Record)), terminal.Dash(terminal.Line(r.Reason)),
 		}})
 	}
-	return terminal.Table(w, []string{"REQUEST", "COMPANY", "CLICKED (UTC)", "TYPE", "STATE", "RECORD", "REASON"}, rows)
+	return terminal.Table(w, []string{"REQUEST", "COMPANY", "CREATED (UTC)", "TYPE", "STATE", "RECORD", "REASON"}, rows)
 }
 
-func clicked(r *operatorv1.RequestRow) string {
+func created(r *operatorv1.RequestRow) string {
 	if r.Created == nil {
 		return "-"
 	}

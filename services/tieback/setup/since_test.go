@@ -31,5 +31,5 @@ func TestSetupKeepsWhenTheCompanyWasConnected(t *testing.T) {
 	}
 	s.Expect(2, "since: must be a date and time with a zone", "--since", "yesterday", "--yes")
 	s.Expect(0, "done: change entry in the companies file", "--since", "2126-11-30T08:00:00Z", "--yes")
-	s.Doctor().Has("since", doctor.Problem, "no request that is clicked before 2126-11-30T08:00:00Z is processed")
+	s.Doctor().Has("since", doctor.Problem, "no request that is created before 2126-11-30T08:00:00Z is processed")
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
+	"github.com/tieback/tieback/services/console/operator/status"
 	"github.com/tieback/tieback/services/tieback/command"
 	"github.com/tieback/tieback/services/tieback/internal/connect"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
@@ -30,7 +31,7 @@ type flags struct {
 func Command() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
-		Use: "status [--company N] [-w [--interval 2s]] [--window 1m] [-o json]", Short: "Show queue and company health, and what needs attention", Args: cobra.NoArgs,
+		Use: "status [--company N] [-w [--interval 2s]] [--window 5m] [-o json]", Short: "Show queue and company health, and what needs attention", Args: cobra.NoArgs,
 		Long: `Show queue and company health, and what needs attention. Nothing is changed, and Procore is not called.
 
 Per stage:
@@ -38,13 +39,13 @@ Per stage:
   IN FLIGHT    messages being processed, prefetched, or waiting for another attempt
   REDELIVERED  of those, delivered more than once
   OLDEST       age of the oldest unfinished message, since its stream stored it
-  IN, DONE     messages per minute, counted over the window
+  ARRIVED, FINISHED  messages per minute, counted over the window
 Per company:
   OPEN         unfinished messages at all stages; a + if not all were counted
   OLDEST       age of the oldest of them
   RETRYING     of those, with a failed attempt
-  OK, FAILED   events closed within the window
-  DEAD         unresolved dead letters
+  SUCCEEDED, FAILED  events closed within the window
+  DEAD LETTERS unresolved ones
   QUOTA        calls left of Procore's hourly and ten-second limits, as a service saw them a few seconds ago
 
 A report costs some dozens of requests to the broker, and reads a bounded number of messages without their bodies. It
@@ -66,7 +67,7 @@ past its deadline, or a broker that does not answer), or the command failed. Wit
 	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "repeat the report until stopped")
 	cmd.Flags().DurationVar(&f.interval, "interval", 2*time.Second, "with -w: time between reports")
 	cmd.Flags().Int64Var(&f.company, "company", 0, "show only this company and its problems, by its id in Procore; queues count all companies")
-	cmd.Flags().DurationVar(&f.window, "window", time.Minute, "time over which rates and results are counted, at most 24h")
+	cmd.Flags().DurationVar(&f.window, "window", status.Window, "time over which rates and results are counted, at most 24h")
 	f.output.Flag(cmd)
 	return cmd
 }

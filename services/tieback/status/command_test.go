@@ -84,7 +84,7 @@ func TestEmbeddedBroker(t *testing.T) {
 	}
 	leave()
 	code, out, errs := run(t.Context(), "")
-	if want := "tieback run is not running, and 1 message waits for fetcher: start tieback run"; code != 1 || !strings.Contains(out, want) || strings.Contains(out, "no process pulls") {
+	if want := "tieback run is not running, and 1 message waits for fetcher: start it (tieback run)"; code != 1 || !strings.Contains(out, want) || strings.Contains(out, "no process pulls") {
 		t.Errorf("exit %d, want %q\n%s%s", code, want, out, errs)
 	}
 }
@@ -200,10 +200,10 @@ func example() *operatorv1.Overview {
 		Notes:  []string{"export has 852 unfinished messages; the companies' numbers count only the first 850 in flight and the first 850 that wait"},
 		Unread: []string{"the queue of unlink: context deadline exceeded"},
 		Attention: []*operatorv1.Attention{
-			{Kind: "broker", Text: "the broker did not answer: the queue of unlink: context deadline exceeded", Action: "run tieback doctor"},
-			{Kind: "queue", Stage: "sync", Text: "2 messages wait for sync, and no process pulls them", Action: "start the service sync", Count: 2},
-			{Kind: "erp", CompanyId: acme, Since: then(-2 * time.Minute), Text: "company 598134325841112 (Acme): its ERP has not answered since 2026-11-25 11:58:00 UTC (2m0s): dial tcp: connection refused", Action: "tieback doctor --company 598134325841112"},
-			{Kind: "dead-letters", Text: "2 dead letters are unresolved", Action: "tieback dead list", Count: 2},
+			{Kind: "broker", Text: "the broker did not answer: the queue of unlink: context deadline exceeded", Action: &operatorv1.Action{Text: "check the broker", Command: "tieback doctor"}},
+			{Kind: "queue", Stage: "sync", Text: "2 messages wait for sync, and no process pulls them", Action: &operatorv1.Action{Text: "start the service sync"}, Count: 2},
+			{Kind: "erp", CompanyId: acme, Since: then(-2 * time.Minute), Text: "company 598134325841112 (Acme): its ERP has not answered since 2026-11-25 11:58:00 UTC (2m0s): dial tcp: connection refused", Action: &operatorv1.Action{Text: "check the company", Command: "tieback doctor --company 598134325841112"}},
+			{Kind: "dead-letters", CompanyId: acme, Text: "company 598134325841112 (Acme) has 2 unresolved dead letters", Action: &operatorv1.Action{Text: "replay or discard them", Page: "/dead?company=598134325841112", Command: "tieback dead list --company 598134325841112"}, Count: 2},
 		},
 	}
 }

@@ -9,16 +9,17 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
+	"github.com/tieback/tieback/services/console/operator/status"
 	"github.com/tieback/tieback/services/tieback/internal/terminal"
 )
 
 func printReport(w io.Writer, r *operatorv1.Overview) error {
-	fmt.Fprintf(w, "%s\n\n", terminal.Paint(w, terminal.Bold, "Tieback at "+terminal.Moment(r.At.AsTime())))
+	fmt.Fprintf(w, "%s\n\n", terminal.Paint(w, terminal.Bold, "Tieback at "+terminal.Moment(r.At.AsTime())+", rates and results of the last "+r.Window.AsDuration().String()))
 	var rows []terminal.Row
 	for _, q := range r.Queues {
 		rows = append(rows, queueRow(q))
 	}
-	if err := terminal.Table(w, []string{"STAGE", "WAITING", "IN FLIGHT", "REDELIVERED", "OLDEST", "IN/MIN", "DONE/MIN", ""}, rows); err != nil {
+	if err := terminal.Table(w, []string{"STAGE", "WAITING", "IN FLIGHT", "REDELIVERED", "OLDEST", "ARRIVED/MIN", "FINISHED/MIN", ""}, rows); err != nil {
 		return err
 	}
 	if len(r.Companies) > 0 {
@@ -27,7 +28,7 @@ func printReport(w io.Writer, r *operatorv1.Overview) error {
 		for _, c := range r.Companies {
 			rows = append(rows, companyRow(c, r.At.AsTime()))
 		}
-		if err := terminal.Table(w, []string{"COMPANY", "NAME", "OPEN", "OLDEST", "RETRYING", "OK", "FAILED", "DEAD", "QUOTA", "LAST FAILURE"}, rows); err != nil {
+		if err := terminal.Table(w, []string{"COMPANY", "NAME", "OPEN", "OLDEST", "RETRYING", "SUCCEEDED", "FAILED", "DEAD LETTERS", "QUOTA", "LAST FAILURE"}, rows); err != nil {
 			return err
 		}
 	}
@@ -40,7 +41,7 @@ func printReport(w io.Writer, r *operatorv1.Overview) error {
 	}
 	fmt.Fprintf(w, "\n%s\n", terminal.Paint(w, terminal.Bold, "NEEDS ATTENTION"))
 	for _, a := range r.Attention {
-		fmt.Fprintf(w, "%s\n", terminal.Paint(w, terminal.Red, terminal.Wrap(w, "  "+terminal.Line(a.Text+": "+a.Action), 4)))
+		fmt.Fprintf(w, "%s\n", terminal.Paint(w, terminal.Red, terminal.Wrap(w, "  "+terminal.Line(status.Line(a)), 4)))
 	}
 	return nil
 }

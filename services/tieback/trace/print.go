@@ -66,7 +66,7 @@ func head(t *operatorv1.Timeline) string {
 		text += fmt.Sprintf(": %s (%s)", terminal.Line(r.Type), r.Category)
 	}
 	if r.Created != nil {
-		text += ", clicked at " + terminal.Moment(r.Created.AsTime())
+		text += ", created at " + terminal.Moment(r.Created.AsTime())
 	}
 	return text
 }
@@ -95,7 +95,7 @@ func took(s *operatorv1.Step) string {
 	if s.Took == nil {
 		return "-"
 	}
-	if s.Since == "click" {
+	if s.Since == "created" {
 		return request.TookFromClick(s.Took.AsDuration())
 	}
 	return trace.Took(s.Took.AsDuration())
@@ -119,7 +119,7 @@ func printCurrent(w io.Writer, p *operatorv1.Current) {
 		row("attempts", fmt.Sprintf("%d, the last at %s", p.Attempts, moment(p.LastAttempt)))
 	}
 	if f := p.Failure; f != nil {
-		row("last failure", fmt.Sprintf("%s, %s: %s", f.Class, terminal.Or(f.Source, "ours"), terminal.Line(f.Error)))
+		row("last failure", fmt.Sprintf("%s, %s: %s", f.Class, terminal.Or(f.Source, "tieback"), terminal.Line(f.Error)))
 	}
 	if p.NextAttempt != nil {
 		row("next attempt", "at about "+moment(p.NextAttempt))
@@ -137,7 +137,7 @@ func printProcore(w io.Writer, a *operatorv1.ProcoreState) {
 	}
 	created := "; no creation time"
 	if a.Created != nil {
-		created = ", clicked at " + terminal.Moment(a.Created.AsTime())
+		created = ", created at " + terminal.Moment(a.Created.AsTime())
 	}
 	fmt.Fprintf(w, "  %s%s\n", terminal.Line(terminal.Or(a.Type, "a request without a name")), created)
 	for _, d := range a.Details {

@@ -397,9 +397,9 @@ type Attention struct {
 	CompanyId     int64                  `protobuf:"varint,2,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"` // 0: of no single company
 	Stage         string                 `protobuf:"bytes,3,opt,name=stage,proto3" json:"stage,omitempty"`                           // "": of no single stage
 	Text          string                 `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`                             // what is wrong, one sentence
-	Action        string                 `protobuf:"bytes,5,opt,name=action,proto3" json:"action,omitempty"`                         // what to do, one sentence
-	Since         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`                           // absent: not known
-	Count         uint64                 `protobuf:"varint,7,opt,name=count,proto3" json:"count,omitempty"`                          // of the dead letters, requests or messages concerned; 0: not counted
+	Action        *Action                `protobuf:"bytes,5,opt,name=action,proto3" json:"action,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`  // absent: not known
+	Count         uint64                 `protobuf:"varint,7,opt,name=count,proto3" json:"count,omitempty"` // of the dead letters, requests or messages concerned; 0: not counted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -462,11 +462,11 @@ func (x *Attention) GetText() string {
 	return ""
 }
 
-func (x *Attention) GetAction() string {
+func (x *Attention) GetAction() *Action {
 	if x != nil {
 		return x.Action
 	}
-	return ""
+	return nil
 }
 
 func (x *Attention) GetSince() *timestamppb.Timestamp {
@@ -481,6 +481,78 @@ func (x *Attention) GetCount() uint64 {
 		return x.Count
 	}
 	return 0
+}
+
+// Action is what a person can do about an Attention. Each surface shows its own part: the console a link to the page, the command
+// line the command, a notification the text and the link.
+type Action struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// resolve-dead-letters, look-at-requests, look-at-company, run-checks, accept-loss, start-service, correct-companies-file,
+	// resume, read-log
+	Kind          string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`       // what to do, without a command, to follow a colon
+	Page          string `protobuf:"bytes,3,opt,name=page,proto3" json:"page,omitempty"`       // path and query in the console; "": there is no page
+	Command       string `protobuf:"bytes,4,opt,name=command,proto3" json:"command,omitempty"` // of the command line; "": there is none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Action) Reset() {
+	*x = Action{}
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Action) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Action) ProtoMessage() {}
+
+func (x *Action) ProtoReflect() protoreflect.Message {
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Action.ProtoReflect.Descriptor instead.
+func (*Action) Descriptor() ([]byte, []int) {
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Action) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Action) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Action) GetPage() string {
+	if x != nil {
+		return x.Page
+	}
+	return ""
+}
+
+func (x *Action) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
 }
 
 // Queue is the work of one stage.
@@ -506,7 +578,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[6]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +590,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[6]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +603,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{6}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Queue) GetStage() string {
@@ -644,7 +716,7 @@ type RequestRef struct {
 
 func (x *RequestRef) Reset() {
 	*x = RequestRef{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[7]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -656,7 +728,7 @@ func (x *RequestRef) String() string {
 func (*RequestRef) ProtoMessage() {}
 
 func (x *RequestRef) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[7]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -669,7 +741,7 @@ func (x *RequestRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRef.ProtoReflect.Descriptor instead.
 func (*RequestRef) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{7}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RequestRef) GetCompanyId() int64 {
@@ -719,7 +791,7 @@ type CompanyState struct {
 
 func (x *CompanyState) Reset() {
 	*x = CompanyState{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[8]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -731,7 +803,7 @@ func (x *CompanyState) String() string {
 func (*CompanyState) ProtoMessage() {}
 
 func (x *CompanyState) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[8]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -744,7 +816,7 @@ func (x *CompanyState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompanyState.ProtoReflect.Descriptor instead.
 func (*CompanyState) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{8}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CompanyState) GetId() int64 {
@@ -878,7 +950,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[9]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -890,7 +962,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[9]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -903,7 +975,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{9}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Refusal) GetSince() *timestamppb.Timestamp {
@@ -940,7 +1012,7 @@ type PausedStage struct {
 
 func (x *PausedStage) Reset() {
 	*x = PausedStage{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[10]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1024,7 @@ func (x *PausedStage) String() string {
 func (*PausedStage) ProtoMessage() {}
 
 func (x *PausedStage) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[10]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1037,7 @@ func (x *PausedStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PausedStage.ProtoReflect.Descriptor instead.
 func (*PausedStage) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{10}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PausedStage) GetStage() string {
@@ -1008,7 +1080,7 @@ type Quota struct {
 
 func (x *Quota) Reset() {
 	*x = Quota{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[11]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1092,7 @@ func (x *Quota) String() string {
 func (*Quota) ProtoMessage() {}
 
 func (x *Quota) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[11]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1105,7 @@ func (x *Quota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quota.ProtoReflect.Descriptor instead.
 func (*Quota) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{11}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Quota) GetHour() *RateWindow {
@@ -1068,7 +1140,7 @@ type RateWindow struct {
 
 func (x *RateWindow) Reset() {
 	*x = RateWindow{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[12]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1080,7 +1152,7 @@ func (x *RateWindow) String() string {
 func (*RateWindow) ProtoMessage() {}
 
 func (x *RateWindow) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[12]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1093,7 +1165,7 @@ func (x *RateWindow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RateWindow.ProtoReflect.Descriptor instead.
 func (*RateWindow) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{12}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RateWindow) GetLimit() int64 {
@@ -1132,7 +1204,7 @@ type Trouble struct {
 
 func (x *Trouble) Reset() {
 	*x = Trouble{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[13]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1216,7 @@ func (x *Trouble) String() string {
 func (*Trouble) ProtoMessage() {}
 
 func (x *Trouble) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[13]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1229,7 @@ func (x *Trouble) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trouble.ProtoReflect.Descriptor instead.
 func (*Trouble) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{13}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Trouble) GetSource() string {
@@ -1204,8 +1276,11 @@ func (x *Trouble) GetError() string {
 
 // Series is a count per minute, the oldest first.
 type Series struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                             // received, succeeded, failed; quota_left: percent of the hourly limit, only if the company was asked for
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// received, succeeded, failed. Only if the company was asked for, and since the server started: quota_left: percent of the hourly
+	// limit; share: the company's percentage of all requests that ended within 5 minutes; wait: age of its oldest open request in
+	// seconds; wait_others: the median of that among the other companies that have open requests.
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	CompanyId     int64                  `protobuf:"varint,2,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"` // 0: all
 	Start         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start,proto3" json:"start,omitempty"`                           // of the first minute
 	Counts        []uint32               `protobuf:"varint,4,rep,packed,name=counts,proto3" json:"counts,omitempty"`
@@ -1215,7 +1290,7 @@ type Series struct {
 
 func (x *Series) Reset() {
 	*x = Series{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[14]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1302,7 @@ func (x *Series) String() string {
 func (*Series) ProtoMessage() {}
 
 func (x *Series) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[14]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1315,7 @@ func (x *Series) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Series.ProtoReflect.Descriptor instead.
 func (*Series) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{14}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Series) GetName() string {
@@ -1289,7 +1364,7 @@ type ListRequestsRequest struct {
 
 func (x *ListRequestsRequest) Reset() {
 	*x = ListRequestsRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[15]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1376,7 @@ func (x *ListRequestsRequest) String() string {
 func (*ListRequestsRequest) ProtoMessage() {}
 
 func (x *ListRequestsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[15]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1389,7 @@ func (x *ListRequestsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequestsRequest.ProtoReflect.Descriptor instead.
 func (*ListRequestsRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{15}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListRequestsRequest) GetCompanyIds() []int64 {
@@ -1398,7 +1473,7 @@ type ListRequestsResponse struct {
 
 func (x *ListRequestsResponse) Reset() {
 	*x = ListRequestsResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[16]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1485,7 @@ func (x *ListRequestsResponse) String() string {
 func (*ListRequestsResponse) ProtoMessage() {}
 
 func (x *ListRequestsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[16]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1498,7 @@ func (x *ListRequestsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequestsResponse.ProtoReflect.Descriptor instead.
 func (*ListRequestsResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{16}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListRequestsResponse) GetRequests() []*RequestRow {
@@ -1470,7 +1545,7 @@ type RequestRow struct {
 
 func (x *RequestRow) Reset() {
 	*x = RequestRow{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[17]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1557,7 @@ func (x *RequestRow) String() string {
 func (*RequestRow) ProtoMessage() {}
 
 func (x *RequestRow) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[17]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1570,7 @@ func (x *RequestRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRow.ProtoReflect.Descriptor instead.
 func (*RequestRow) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{17}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RequestRow) GetCompanyId() int64 {
@@ -1606,7 +1681,7 @@ type FindRequestsRequest struct {
 
 func (x *FindRequestsRequest) Reset() {
 	*x = FindRequestsRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[18]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +1693,7 @@ func (x *FindRequestsRequest) String() string {
 func (*FindRequestsRequest) ProtoMessage() {}
 
 func (x *FindRequestsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[18]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +1706,7 @@ func (x *FindRequestsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindRequestsRequest.ProtoReflect.Descriptor instead.
 func (*FindRequestsRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{18}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FindRequestsRequest) GetText() string {
@@ -1657,7 +1732,7 @@ type FindRequestsResponse struct {
 
 func (x *FindRequestsResponse) Reset() {
 	*x = FindRequestsResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[19]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1669,7 +1744,7 @@ func (x *FindRequestsResponse) String() string {
 func (*FindRequestsResponse) ProtoMessage() {}
 
 func (x *FindRequestsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[19]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1682,7 +1757,7 @@ func (x *FindRequestsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindRequestsResponse.ProtoReflect.Descriptor instead.
 func (*FindRequestsResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{19}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *FindRequestsResponse) GetRequests() []*RequestRow {
@@ -1704,7 +1779,7 @@ type GetRequestRequest struct {
 
 func (x *GetRequestRequest) Reset() {
 	*x = GetRequestRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[20]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +1791,7 @@ func (x *GetRequestRequest) String() string {
 func (*GetRequestRequest) ProtoMessage() {}
 
 func (x *GetRequestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[20]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +1804,7 @@ func (x *GetRequestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequestRequest.ProtoReflect.Descriptor instead.
 func (*GetRequestRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{20}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetRequestRequest) GetRequestId() int64 {
@@ -1769,7 +1844,7 @@ type GetRequestResponse struct {
 
 func (x *GetRequestResponse) Reset() {
 	*x = GetRequestResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[21]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1781,7 +1856,7 @@ func (x *GetRequestResponse) String() string {
 func (*GetRequestResponse) ProtoMessage() {}
 
 func (x *GetRequestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[21]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1794,7 +1869,7 @@ func (x *GetRequestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequestResponse.ProtoReflect.Descriptor instead.
 func (*GetRequestResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{21}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetRequestResponse) GetTimeline() *Timeline {
@@ -1814,7 +1889,7 @@ type WatchRequestRequest struct {
 
 func (x *WatchRequestRequest) Reset() {
 	*x = WatchRequestRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[22]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1826,7 +1901,7 @@ func (x *WatchRequestRequest) String() string {
 func (*WatchRequestRequest) ProtoMessage() {}
 
 func (x *WatchRequestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[22]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1839,7 +1914,7 @@ func (x *WatchRequestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequestRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequestRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{22}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchRequestRequest) GetRequestId() int64 {
@@ -1865,7 +1940,7 @@ type WatchRequestResponse struct {
 
 func (x *WatchRequestResponse) Reset() {
 	*x = WatchRequestResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[23]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +1952,7 @@ func (x *WatchRequestResponse) String() string {
 func (*WatchRequestResponse) ProtoMessage() {}
 
 func (x *WatchRequestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[23]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +1965,7 @@ func (x *WatchRequestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequestResponse.ProtoReflect.Descriptor instead.
 func (*WatchRequestResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{23}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchRequestResponse) GetTimeline() *Timeline {
@@ -1918,7 +1993,7 @@ type Timeline struct {
 
 func (x *Timeline) Reset() {
 	*x = Timeline{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[24]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1930,7 +2005,7 @@ func (x *Timeline) String() string {
 func (*Timeline) ProtoMessage() {}
 
 func (x *Timeline) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[24]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1943,7 +2018,7 @@ func (x *Timeline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeline.ProtoReflect.Descriptor instead.
 func (*Timeline) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{24}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Timeline) GetRequest() *RequestRow {
@@ -2014,7 +2089,7 @@ type Step struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	At       *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`       // when the broker stored it
 	Took     *durationpb.Duration   `protobuf:"bytes,2,opt,name=took,proto3" json:"took,omitempty"`   // since the step in since; absent: not known
-	Since    string                 `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"` // click, delivery, event, outcome, dead_letter, resolution, or ""
+	Since    string                 `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"` // created, delivery, event, outcome, dead_letter, resolution, or ""
 	Kind     string                 `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`   // delivery, event, outcome, closed, dead, resolution
 	Run      string                 `protobuf:"bytes,5,opt,name=run,proto3" json:"run,omitempty"`     // "" for the first; 42 for the replay of dead letter 42; late; swept
 	By       string                 `protobuf:"bytes,6,opt,name=by,proto3" json:"by,omitempty"`       // the stage or person that published it
@@ -2035,7 +2110,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[25]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2047,7 +2122,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[25]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2060,7 +2135,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{25}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Step) GetAt() *timestamppb.Timestamp {
@@ -2226,7 +2301,7 @@ type DeliveryStep struct {
 
 func (x *DeliveryStep) Reset() {
 	*x = DeliveryStep{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[26]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2238,7 +2313,7 @@ func (x *DeliveryStep) String() string {
 func (*DeliveryStep) ProtoMessage() {}
 
 func (x *DeliveryStep) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[26]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2251,7 +2326,7 @@ func (x *DeliveryStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliveryStep.ProtoReflect.Descriptor instead.
 func (*DeliveryStep) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{26}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeliveryStep) GetEventId() string {
@@ -2306,7 +2381,7 @@ type EventStep struct {
 
 func (x *EventStep) Reset() {
 	*x = EventStep{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[27]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2318,7 +2393,7 @@ func (x *EventStep) String() string {
 func (*EventStep) ProtoMessage() {}
 
 func (x *EventStep) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[27]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2331,7 +2406,7 @@ func (x *EventStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventStep.ProtoReflect.Descriptor instead.
 func (*EventStep) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{27}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *EventStep) GetPayloadBytes() int64 {
@@ -2361,7 +2436,7 @@ type OutcomeStep struct {
 
 func (x *OutcomeStep) Reset() {
 	*x = OutcomeStep{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[28]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2373,7 +2448,7 @@ func (x *OutcomeStep) String() string {
 func (*OutcomeStep) ProtoMessage() {}
 
 func (x *OutcomeStep) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[28]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2386,7 +2461,7 @@ func (x *OutcomeStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutcomeStep.ProtoReflect.Descriptor instead.
 func (*OutcomeStep) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{28}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *OutcomeStep) GetCloseOuts() []*CloseOut {
@@ -2440,7 +2515,7 @@ type CloseOut struct {
 
 func (x *CloseOut) Reset() {
 	*x = CloseOut{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[29]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2452,7 +2527,7 @@ func (x *CloseOut) String() string {
 func (*CloseOut) ProtoMessage() {}
 
 func (x *CloseOut) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[29]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2465,7 +2540,7 @@ func (x *CloseOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseOut.ProtoReflect.Descriptor instead.
 func (*CloseOut) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{29}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CloseOut) GetRequestDetailId() int64 {
@@ -2529,7 +2604,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[30]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +2616,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[30]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +2629,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{30}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Mark) GetItemType() string {
@@ -2600,7 +2675,7 @@ type DeadLetterStep struct {
 
 func (x *DeadLetterStep) Reset() {
 	*x = DeadLetterStep{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[31]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2612,7 +2687,7 @@ func (x *DeadLetterStep) String() string {
 func (*DeadLetterStep) ProtoMessage() {}
 
 func (x *DeadLetterStep) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[31]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2625,7 +2700,7 @@ func (x *DeadLetterStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetterStep.ProtoReflect.Descriptor instead.
 func (*DeadLetterStep) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{31}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DeadLetterStep) GetId() uint64 {
@@ -2692,7 +2767,7 @@ type ResolutionStep struct {
 
 func (x *ResolutionStep) Reset() {
 	*x = ResolutionStep{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[32]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2704,7 +2779,7 @@ func (x *ResolutionStep) String() string {
 func (*ResolutionStep) ProtoMessage() {}
 
 func (x *ResolutionStep) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[32]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2717,7 +2792,7 @@ func (x *ResolutionStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolutionStep.ProtoReflect.Descriptor instead.
 func (*ResolutionStep) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{32}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ResolutionStep) GetDeadLetter() uint64 {
@@ -2788,7 +2863,7 @@ type Current struct {
 
 func (x *Current) Reset() {
 	*x = Current{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[33]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2800,7 +2875,7 @@ func (x *Current) String() string {
 func (*Current) ProtoMessage() {}
 
 func (x *Current) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[33]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2813,7 +2888,7 @@ func (x *Current) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Current.ProtoReflect.Descriptor instead.
 func (*Current) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{33}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Current) GetStage() string {
@@ -2898,7 +2973,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[34]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2910,7 +2985,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[34]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2923,7 +2998,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{34}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Failure) GetClass() string {
@@ -2967,7 +3042,7 @@ type ProcoreState struct {
 
 func (x *ProcoreState) Reset() {
 	*x = ProcoreState{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[35]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2979,7 +3054,7 @@ func (x *ProcoreState) String() string {
 func (*ProcoreState) ProtoMessage() {}
 
 func (x *ProcoreState) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[35]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2992,7 +3067,7 @@ func (x *ProcoreState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcoreState.ProtoReflect.Descriptor instead.
 func (*ProcoreState) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{35}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ProcoreState) GetKnown() bool {
@@ -3040,7 +3115,7 @@ type RequestDetail struct {
 
 func (x *RequestDetail) Reset() {
 	*x = RequestDetail{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[36]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3052,7 +3127,7 @@ func (x *RequestDetail) String() string {
 func (*RequestDetail) ProtoMessage() {}
 
 func (x *RequestDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[36]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3065,7 +3140,7 @@ func (x *RequestDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestDetail.ProtoReflect.Descriptor instead.
 func (*RequestDetail) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{36}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RequestDetail) GetId() int64 {
@@ -3092,7 +3167,7 @@ type TryNowRequest struct {
 
 func (x *TryNowRequest) Reset() {
 	*x = TryNowRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[37]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3104,7 +3179,7 @@ func (x *TryNowRequest) String() string {
 func (*TryNowRequest) ProtoMessage() {}
 
 func (x *TryNowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[37]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3117,7 +3192,7 @@ func (x *TryNowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TryNowRequest.ProtoReflect.Descriptor instead.
 func (*TryNowRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{37}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TryNowRequest) GetCompanyId() int64 {
@@ -3144,7 +3219,7 @@ type TryNowResponse struct {
 
 func (x *TryNowResponse) Reset() {
 	*x = TryNowResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[38]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3156,7 +3231,7 @@ func (x *TryNowResponse) String() string {
 func (*TryNowResponse) ProtoMessage() {}
 
 func (x *TryNowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[38]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3169,7 +3244,7 @@ func (x *TryNowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TryNowResponse.ProtoReflect.Descriptor instead.
 func (*TryNowResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{38}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TryNowResponse) GetStarted() bool {
@@ -3192,7 +3267,7 @@ type DeadLetterFilter struct {
 	CompanyIds      []int64                `protobuf:"varint,1,rep,packed,name=company_ids,json=companyIds,proto3" json:"company_ids,omitempty"`
 	Types           []string               `protobuf:"bytes,2,rep,name=types,proto3" json:"types,omitempty"`
 	Categories      []string               `protobuf:"bytes,3,rep,name=categories,proto3" json:"categories,omitempty"`
-	Causes          []string               `protobuf:"bytes,4,rep,name=causes,proto3" json:"causes,omitempty"` // tenant-data, erp, procore, limits, ours, unknown
+	Causes          []string               `protobuf:"bytes,4,rep,name=causes,proto3" json:"causes,omitempty"` // company-data, erp, procore, limits, tieback, unknown
 	Stages          []string               `protobuf:"bytes,5,rep,name=stages,proto3" json:"stages,omitempty"`
 	Contains        string                 `protobuf:"bytes,6,opt,name=contains,proto3" json:"contains,omitempty"` // in the error
 	Since           *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=since,proto3" json:"since,omitempty"`
@@ -3205,7 +3280,7 @@ type DeadLetterFilter struct {
 
 func (x *DeadLetterFilter) Reset() {
 	*x = DeadLetterFilter{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[39]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3217,7 +3292,7 @@ func (x *DeadLetterFilter) String() string {
 func (*DeadLetterFilter) ProtoMessage() {}
 
 func (x *DeadLetterFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[39]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3230,7 +3305,7 @@ func (x *DeadLetterFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetterFilter.ProtoReflect.Descriptor instead.
 func (*DeadLetterFilter) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{39}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DeadLetterFilter) GetCompanyIds() []int64 {
@@ -3314,7 +3389,7 @@ type ListDeadLettersRequest struct {
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[40]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3326,7 +3401,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[40]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3339,7 +3414,7 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{40}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListDeadLettersRequest) GetFilter() *DeadLetterFilter {
@@ -3375,7 +3450,7 @@ type ListDeadLettersResponse struct {
 
 func (x *ListDeadLettersResponse) Reset() {
 	*x = ListDeadLettersResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[41]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3387,7 +3462,7 @@ func (x *ListDeadLettersResponse) String() string {
 func (*ListDeadLettersResponse) ProtoMessage() {}
 
 func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[41]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3400,7 +3475,7 @@ func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{41}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListDeadLettersResponse) GetDeadLetters() []*DeadLetter {
@@ -3442,7 +3517,7 @@ type CauseCount struct {
 
 func (x *CauseCount) Reset() {
 	*x = CauseCount{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[42]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3454,7 +3529,7 @@ func (x *CauseCount) String() string {
 func (*CauseCount) ProtoMessage() {}
 
 func (x *CauseCount) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[42]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3467,7 +3542,7 @@ func (x *CauseCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CauseCount.ProtoReflect.Descriptor instead.
 func (*CauseCount) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{42}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CauseCount) GetCause() string {
@@ -3495,7 +3570,7 @@ type DeadLetter struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // its sequence in the stream
 	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
-	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"` // open, interrupted, replayed, discarded
+	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"` // unresolved, interrupted, replayed, discarded
 	Request       *RequestRef            `protobuf:"bytes,4,opt,name=request,proto3" json:"request,omitempty"`
 	CompanyName   string                 `protobuf:"bytes,5,opt,name=company_name,json=companyName,proto3" json:"company_name,omitempty"`
 	Category      string                 `protobuf:"bytes,6,opt,name=category,proto3" json:"category,omitempty"`
@@ -3513,7 +3588,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[43]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3525,7 +3600,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[43]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3538,7 +3613,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{43}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DeadLetter) GetId() uint64 {
@@ -3654,7 +3729,7 @@ type Resolution struct {
 
 func (x *Resolution) Reset() {
 	*x = Resolution{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[44]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3666,7 +3741,7 @@ func (x *Resolution) String() string {
 func (*Resolution) ProtoMessage() {}
 
 func (x *Resolution) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[44]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3679,7 +3754,7 @@ func (x *Resolution) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resolution.ProtoReflect.Descriptor instead.
 func (*Resolution) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{44}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Resolution) GetAction() string {
@@ -3741,7 +3816,7 @@ type GetDeadLetterRequest struct {
 
 func (x *GetDeadLetterRequest) Reset() {
 	*x = GetDeadLetterRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[45]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3753,7 +3828,7 @@ func (x *GetDeadLetterRequest) String() string {
 func (*GetDeadLetterRequest) ProtoMessage() {}
 
 func (x *GetDeadLetterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[45]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3766,7 +3841,7 @@ func (x *GetDeadLetterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeadLetterRequest.ProtoReflect.Descriptor instead.
 func (*GetDeadLetterRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{45}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetDeadLetterRequest) GetId() uint64 {
@@ -3801,7 +3876,7 @@ type GetDeadLetterResponse struct {
 
 func (x *GetDeadLetterResponse) Reset() {
 	*x = GetDeadLetterResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[46]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3813,7 +3888,7 @@ func (x *GetDeadLetterResponse) String() string {
 func (*GetDeadLetterResponse) ProtoMessage() {}
 
 func (x *GetDeadLetterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[46]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3826,7 +3901,7 @@ func (x *GetDeadLetterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeadLetterResponse.ProtoReflect.Descriptor instead.
 func (*GetDeadLetterResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{46}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetDeadLetterResponse) GetDeadLetter() *DeadLetter {
@@ -3911,7 +3986,7 @@ type RunState struct {
 
 func (x *RunState) Reset() {
 	*x = RunState{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[47]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3923,7 +3998,7 @@ func (x *RunState) String() string {
 func (*RunState) ProtoMessage() {}
 
 func (x *RunState) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[47]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3936,7 +4011,7 @@ func (x *RunState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunState.ProtoReflect.Descriptor instead.
 func (*RunState) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{47}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RunState) GetRun() string {
@@ -3971,7 +4046,7 @@ type PreviewReplayRequest struct {
 
 func (x *PreviewReplayRequest) Reset() {
 	*x = PreviewReplayRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[48]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3983,7 +4058,7 @@ func (x *PreviewReplayRequest) String() string {
 func (*PreviewReplayRequest) ProtoMessage() {}
 
 func (x *PreviewReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[48]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3996,7 +4071,7 @@ func (x *PreviewReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewReplayRequest.ProtoReflect.Descriptor instead.
 func (*PreviewReplayRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{48}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PreviewReplayRequest) GetIds() []uint64 {
@@ -4030,7 +4105,7 @@ type PreviewReplayResponse struct {
 
 func (x *PreviewReplayResponse) Reset() {
 	*x = PreviewReplayResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[49]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4042,7 +4117,7 @@ func (x *PreviewReplayResponse) String() string {
 func (*PreviewReplayResponse) ProtoMessage() {}
 
 func (x *PreviewReplayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[49]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4055,7 +4130,7 @@ func (x *PreviewReplayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewReplayResponse.ProtoReflect.Descriptor instead.
 func (*PreviewReplayResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{49}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PreviewReplayResponse) GetPreviews() []*ReplayPreview {
@@ -4085,7 +4160,7 @@ type ReplayPreview struct {
 
 func (x *ReplayPreview) Reset() {
 	*x = ReplayPreview{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[50]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4097,7 +4172,7 @@ func (x *ReplayPreview) String() string {
 func (*ReplayPreview) ProtoMessage() {}
 
 func (x *ReplayPreview) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[50]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4110,7 +4185,7 @@ func (x *ReplayPreview) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayPreview.ProtoReflect.Descriptor instead.
 func (*ReplayPreview) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{50}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ReplayPreview) GetId() uint64 {
@@ -4159,7 +4234,7 @@ type ReplayRequest struct {
 
 func (x *ReplayRequest) Reset() {
 	*x = ReplayRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[51]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4171,7 +4246,7 @@ func (x *ReplayRequest) String() string {
 func (*ReplayRequest) ProtoMessage() {}
 
 func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[51]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4184,7 +4259,7 @@ func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{51}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ReplayRequest) GetIds() []uint64 {
@@ -4217,7 +4292,7 @@ type ReplayResponse struct {
 
 func (x *ReplayResponse) Reset() {
 	*x = ReplayResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[52]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4229,7 +4304,7 @@ func (x *ReplayResponse) String() string {
 func (*ReplayResponse) ProtoMessage() {}
 
 func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[52]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4242,7 +4317,7 @@ func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayResponse.ProtoReflect.Descriptor instead.
 func (*ReplayResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{52}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ReplayResponse) GetResults() []*ReplayResult {
@@ -4264,7 +4339,7 @@ type EditAndReplayRequest struct {
 
 func (x *EditAndReplayRequest) Reset() {
 	*x = EditAndReplayRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[53]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4276,7 +4351,7 @@ func (x *EditAndReplayRequest) String() string {
 func (*EditAndReplayRequest) ProtoMessage() {}
 
 func (x *EditAndReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[53]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4289,7 +4364,7 @@ func (x *EditAndReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditAndReplayRequest.ProtoReflect.Descriptor instead.
 func (*EditAndReplayRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{53}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *EditAndReplayRequest) GetId() uint64 {
@@ -4329,7 +4404,7 @@ type EditAndReplayResponse struct {
 
 func (x *EditAndReplayResponse) Reset() {
 	*x = EditAndReplayResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[54]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4341,7 +4416,7 @@ func (x *EditAndReplayResponse) String() string {
 func (*EditAndReplayResponse) ProtoMessage() {}
 
 func (x *EditAndReplayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[54]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4354,7 +4429,7 @@ func (x *EditAndReplayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditAndReplayResponse.ProtoReflect.Descriptor instead.
 func (*EditAndReplayResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{54}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *EditAndReplayResponse) GetResult() *ReplayResult {
@@ -4381,7 +4456,7 @@ type ReplayResult struct {
 
 func (x *ReplayResult) Reset() {
 	*x = ReplayResult{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[55]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4393,7 +4468,7 @@ func (x *ReplayResult) String() string {
 func (*ReplayResult) ProtoMessage() {}
 
 func (x *ReplayResult) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[55]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4406,7 +4481,7 @@ func (x *ReplayResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayResult.ProtoReflect.Descriptor instead.
 func (*ReplayResult) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{55}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ReplayResult) GetId() uint64 {
@@ -4482,7 +4557,7 @@ type DiscardRequest struct {
 
 func (x *DiscardRequest) Reset() {
 	*x = DiscardRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[56]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4494,7 +4569,7 @@ func (x *DiscardRequest) String() string {
 func (*DiscardRequest) ProtoMessage() {}
 
 func (x *DiscardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[56]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4507,7 +4582,7 @@ func (x *DiscardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardRequest.ProtoReflect.Descriptor instead.
 func (*DiscardRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{56}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *DiscardRequest) GetIds() []uint64 {
@@ -4533,7 +4608,7 @@ type DiscardResponse struct {
 
 func (x *DiscardResponse) Reset() {
 	*x = DiscardResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[57]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4545,7 +4620,7 @@ func (x *DiscardResponse) String() string {
 func (*DiscardResponse) ProtoMessage() {}
 
 func (x *DiscardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[57]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4558,7 +4633,7 @@ func (x *DiscardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardResponse.ProtoReflect.Descriptor instead.
 func (*DiscardResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{57}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *DiscardResponse) GetResults() []*ReplayResult {
@@ -4576,7 +4651,7 @@ type ListCompaniesRequest struct {
 
 func (x *ListCompaniesRequest) Reset() {
 	*x = ListCompaniesRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[58]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4588,7 +4663,7 @@ func (x *ListCompaniesRequest) String() string {
 func (*ListCompaniesRequest) ProtoMessage() {}
 
 func (x *ListCompaniesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[58]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4601,7 +4676,7 @@ func (x *ListCompaniesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCompaniesRequest.ProtoReflect.Descriptor instead.
 func (*ListCompaniesRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{58}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{59}
 }
 
 type ListCompaniesResponse struct {
@@ -4613,7 +4688,7 @@ type ListCompaniesResponse struct {
 
 func (x *ListCompaniesResponse) Reset() {
 	*x = ListCompaniesResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[59]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4625,7 +4700,7 @@ func (x *ListCompaniesResponse) String() string {
 func (*ListCompaniesResponse) ProtoMessage() {}
 
 func (x *ListCompaniesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[59]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4638,7 +4713,7 @@ func (x *ListCompaniesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCompaniesResponse.ProtoReflect.Descriptor instead.
 func (*ListCompaniesResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{59}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListCompaniesResponse) GetCompanies() []*CompanyState {
@@ -4646,6 +4721,328 @@ func (x *ListCompaniesResponse) GetCompanies() []*CompanyState {
 		return x.Companies
 	}
 	return nil
+}
+
+type GetCompanyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CompanyId     int64                  `protobuf:"varint,1,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCompanyRequest) Reset() {
+	*x = GetCompanyRequest{}
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCompanyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCompanyRequest) ProtoMessage() {}
+
+func (x *GetCompanyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCompanyRequest.ProtoReflect.Descriptor instead.
+func (*GetCompanyRequest) Descriptor() ([]byte, []int) {
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *GetCompanyRequest) GetCompanyId() int64 {
+	if x != nil {
+		return x.CompanyId
+	}
+	return 0
+}
+
+type GetCompanyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Connector     *Connector             `protobuf:"bytes,1,opt,name=connector,proto3" json:"connector,omitempty"`
+	Links         *LinkReport            `protobuf:"bytes,2,opt,name=links,proto3" json:"links,omitempty"`   // without changes; absent: this server has not compared them
+	Checks        *CheckResponse         `protobuf:"bytes,3,opt,name=checks,proto3" json:"checks,omitempty"` // findings of the company; absent: this server has made none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCompanyResponse) Reset() {
+	*x = GetCompanyResponse{}
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCompanyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCompanyResponse) ProtoMessage() {}
+
+func (x *GetCompanyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCompanyResponse.ProtoReflect.Descriptor instead.
+func (*GetCompanyResponse) Descriptor() ([]byte, []int) {
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *GetCompanyResponse) GetConnector() *Connector {
+	if x != nil {
+		return x.Connector
+	}
+	return nil
+}
+
+func (x *GetCompanyResponse) GetLinks() *LinkReport {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+func (x *GetCompanyResponse) GetChecks() *CheckResponse {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+// Connector is what a company's connector offers.
+type Connector struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Driver        string                 `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
+	Error         string                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"` // why it is not known what it offers; "": it is known
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`   // of the ERP
+	Version       string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	MaxConcurrent int32                  `protobuf:"varint,5,opt,name=max_concurrent,json=maxConcurrent,proto3" json:"max_concurrent,omitempty"` // concurrent calls, per worker process; 0: unlimited
+	Currency      string                 `protobuf:"bytes,6,opt,name=currency,proto3" json:"currency,omitempty"`                                 // ISO 4217: the company's own; "": not declared
+	PutStream     bool                   `protobuf:"varint,7,opt,name=put_stream,json=putStream,proto3" json:"put_stream,omitempty"`             // it books many records on one stream
+	Entities      []*ConnectorEntity     `protobuf:"bytes,8,rep,name=entities,proto3" json:"entities,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=at,proto3" json:"at,omitempty"` // when the connector was asked
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Connector) Reset() {
+	*x = Connector{}
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Connector) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Connector) ProtoMessage() {}
+
+func (x *Connector) ProtoReflect() protoreflect.Message {
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Connector.ProtoReflect.Descriptor instead.
+func (*Connector) Descriptor() ([]byte, []int) {
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *Connector) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *Connector) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Connector) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Connector) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Connector) GetMaxConcurrent() int32 {
+	if x != nil {
+		return x.MaxConcurrent
+	}
+	return 0
+}
+
+func (x *Connector) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *Connector) GetPutStream() bool {
+	if x != nil {
+		return x.PutStream
+	}
+	return false
+}
+
+func (x *Connector) GetEntities() []*ConnectorEntity {
+	if x != nil {
+		return x.Entities
+	}
+	return nil
+}
+
+func (x *Connector) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// ConnectorEntity is what a connector does with one type of record.
+type ConnectorEntity struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`      // such as vendor
+	Put           bool                   `protobuf:"varint,2,opt,name=put,proto3" json:"put,omitempty"`       // books new records
+	Update        bool                   `protobuf:"varint,3,opt,name=update,proto3" json:"update,omitempty"` // changes booked ones
+	List          bool                   `protobuf:"varint,4,opt,name=list,proto3" json:"list,omitempty"`     // lists those of the ERP, for a sync
+	State         bool                   `protobuf:"varint,5,opt,name=state,proto3" json:"state,omitempty"`   // knows whether the ERP has one
+	Remove        bool                   `protobuf:"varint,6,opt,name=remove,proto3" json:"remove,omitempty"` // removes one, for a reset
+	Tax           bool                   `protobuf:"varint,7,opt,name=tax,proto3" json:"tax,omitempty"`
+	Retainage     bool                   `protobuf:"varint,8,opt,name=retainage,proto3" json:"retainage,omitempty"`
+	Currency      bool                   `protobuf:"varint,9,opt,name=currency,proto3" json:"currency,omitempty"` // other currencies than the company's own
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConnectorEntity) Reset() {
+	*x = ConnectorEntity{}
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConnectorEntity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConnectorEntity) ProtoMessage() {}
+
+func (x *ConnectorEntity) ProtoReflect() protoreflect.Message {
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConnectorEntity.ProtoReflect.Descriptor instead.
+func (*ConnectorEntity) Descriptor() ([]byte, []int) {
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *ConnectorEntity) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ConnectorEntity) GetPut() bool {
+	if x != nil {
+		return x.Put
+	}
+	return false
+}
+
+func (x *ConnectorEntity) GetUpdate() bool {
+	if x != nil {
+		return x.Update
+	}
+	return false
+}
+
+func (x *ConnectorEntity) GetList() bool {
+	if x != nil {
+		return x.List
+	}
+	return false
+}
+
+func (x *ConnectorEntity) GetState() bool {
+	if x != nil {
+		return x.State
+	}
+	return false
+}
+
+func (x *ConnectorEntity) GetRemove() bool {
+	if x != nil {
+		return x.Remove
+	}
+	return false
+}
+
+func (x *ConnectorEntity) GetTax() bool {
+	if x != nil {
+		return x.Tax
+	}
+	return false
+}
+
+func (x *ConnectorEntity) GetRetainage() bool {
+	if x != nil {
+		return x.Retainage
+	}
+	return false
+}
+
+func (x *ConnectorEntity) GetCurrency() bool {
+	if x != nil {
+		return x.Currency
+	}
+	return false
 }
 
 type ListLinksRequest struct {
@@ -4660,7 +5057,7 @@ type ListLinksRequest struct {
 
 func (x *ListLinksRequest) Reset() {
 	*x = ListLinksRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[60]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4672,7 +5069,7 @@ func (x *ListLinksRequest) String() string {
 func (*ListLinksRequest) ProtoMessage() {}
 
 func (x *ListLinksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[60]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4685,7 +5082,7 @@ func (x *ListLinksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLinksRequest.ProtoReflect.Descriptor instead.
 func (*ListLinksRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{60}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ListLinksRequest) GetCompanyId() int64 {
@@ -4726,7 +5123,7 @@ type ListLinksResponse struct {
 
 func (x *ListLinksResponse) Reset() {
 	*x = ListLinksResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[61]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4738,7 +5135,7 @@ func (x *ListLinksResponse) String() string {
 func (*ListLinksResponse) ProtoMessage() {}
 
 func (x *ListLinksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[61]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4751,7 +5148,7 @@ func (x *ListLinksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLinksResponse.ProtoReflect.Descriptor instead.
 func (*ListLinksResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{61}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ListLinksResponse) GetLinks() []*Link {
@@ -4781,7 +5178,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[62]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4793,7 +5190,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[62]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4806,7 +5203,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{62}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Link) GetItemType() string {
@@ -4847,7 +5244,7 @@ type CheckLinksRequest struct {
 
 func (x *CheckLinksRequest) Reset() {
 	*x = CheckLinksRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[63]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4859,7 +5256,7 @@ func (x *CheckLinksRequest) String() string {
 func (*CheckLinksRequest) ProtoMessage() {}
 
 func (x *CheckLinksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[63]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4872,7 +5269,7 @@ func (x *CheckLinksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckLinksRequest.ProtoReflect.Descriptor instead.
 func (*CheckLinksRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{63}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *CheckLinksRequest) GetCompanyId() int64 {
@@ -4898,7 +5295,7 @@ type CheckLinksResponse struct {
 
 func (x *CheckLinksResponse) Reset() {
 	*x = CheckLinksResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[64]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4910,7 +5307,7 @@ func (x *CheckLinksResponse) String() string {
 func (*CheckLinksResponse) ProtoMessage() {}
 
 func (x *CheckLinksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[64]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4923,7 +5320,7 @@ func (x *CheckLinksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckLinksResponse.ProtoReflect.Descriptor instead.
 func (*CheckLinksResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{64}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *CheckLinksResponse) GetReport() *LinkReport {
@@ -4943,7 +5340,7 @@ type RebuildLinksRequest struct {
 
 func (x *RebuildLinksRequest) Reset() {
 	*x = RebuildLinksRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[65]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4955,7 +5352,7 @@ func (x *RebuildLinksRequest) String() string {
 func (*RebuildLinksRequest) ProtoMessage() {}
 
 func (x *RebuildLinksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[65]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4968,7 +5365,7 @@ func (x *RebuildLinksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildLinksRequest.ProtoReflect.Descriptor instead.
 func (*RebuildLinksRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{65}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *RebuildLinksRequest) GetCompanyId() int64 {
@@ -4994,7 +5391,7 @@ type RebuildLinksResponse struct {
 
 func (x *RebuildLinksResponse) Reset() {
 	*x = RebuildLinksResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[66]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5006,7 +5403,7 @@ func (x *RebuildLinksResponse) String() string {
 func (*RebuildLinksResponse) ProtoMessage() {}
 
 func (x *RebuildLinksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[66]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5019,7 +5416,7 @@ func (x *RebuildLinksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebuildLinksResponse.ProtoReflect.Descriptor instead.
 func (*RebuildLinksResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{66}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *RebuildLinksResponse) GetReport() *LinkReport {
@@ -5041,13 +5438,14 @@ type LinkReport struct {
 	WithoutLines   []*UnreadList          `protobuf:"bytes,7,rep,name=without_lines,json=withoutLines,proto3" json:"without_lines,omitempty"`               // lists whose answers lack the lines of synced records
 	HiddenProjects []int64                `protobuf:"varint,8,rep,packed,name=hidden_projects,json=hiddenProjects,proto3" json:"hidden_projects,omitempty"` // linked projects that Procore does not list
 	Force          bool                   `protobuf:"varint,9,opt,name=force,proto3" json:"force,omitempty"`                                                // different links are changed too
+	At             *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *LinkReport) Reset() {
 	*x = LinkReport{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[67]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5059,7 +5457,7 @@ func (x *LinkReport) String() string {
 func (*LinkReport) ProtoMessage() {}
 
 func (x *LinkReport) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[67]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5072,7 +5470,7 @@ func (x *LinkReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkReport.ProtoReflect.Descriptor instead.
 func (*LinkReport) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{67}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *LinkReport) GetCompanyId() int64 {
@@ -5138,6 +5536,13 @@ func (x *LinkReport) GetForce() bool {
 	return false
 }
 
+func (x *LinkReport) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type LinkCount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ItemType      string                 `protobuf:"bytes,1,opt,name=item_type,json=itemType,proto3" json:"item_type,omitempty"`
@@ -5153,7 +5558,7 @@ type LinkCount struct {
 
 func (x *LinkCount) Reset() {
 	*x = LinkCount{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[68]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5165,7 +5570,7 @@ func (x *LinkCount) String() string {
 func (*LinkCount) ProtoMessage() {}
 
 func (x *LinkCount) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[68]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5178,7 +5583,7 @@ func (x *LinkCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkCount.ProtoReflect.Descriptor instead.
 func (*LinkCount) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{68}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *LinkCount) GetItemType() string {
@@ -5244,7 +5649,7 @@ type LinkChange struct {
 
 func (x *LinkChange) Reset() {
 	*x = LinkChange{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[69]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5256,7 +5661,7 @@ func (x *LinkChange) String() string {
 func (*LinkChange) ProtoMessage() {}
 
 func (x *LinkChange) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[69]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5269,7 +5674,7 @@ func (x *LinkChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkChange.ProtoReflect.Descriptor instead.
 func (*LinkChange) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{69}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *LinkChange) GetKind() string {
@@ -5326,7 +5731,7 @@ type UnreadList struct {
 
 func (x *UnreadList) Reset() {
 	*x = UnreadList{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[70]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5338,7 +5743,7 @@ func (x *UnreadList) String() string {
 func (*UnreadList) ProtoMessage() {}
 
 func (x *UnreadList) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[70]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5351,7 +5756,7 @@ func (x *UnreadList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnreadList.ProtoReflect.Descriptor instead.
 func (*UnreadList) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{70}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *UnreadList) GetList() string {
@@ -5391,7 +5796,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[71]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5403,7 +5808,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[71]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5416,7 +5821,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{71}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *CheckRequest) GetCompanyIds() []int64 {
@@ -5431,13 +5836,14 @@ type CheckResponse struct {
 	Findings      []*Finding             `protobuf:"bytes,1,rep,name=findings,proto3" json:"findings,omitempty"`
 	Problems      int32                  `protobuf:"varint,2,opt,name=problems,proto3" json:"problems,omitempty"`
 	Warnings      int32                  `protobuf:"varint,3,opt,name=warnings,proto3" json:"warnings,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[72]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5449,7 +5855,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[72]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5462,7 +5868,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{72}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *CheckResponse) GetFindings() []*Finding {
@@ -5486,6 +5892,13 @@ func (x *CheckResponse) GetWarnings() int32 {
 	return 0
 }
 
+func (x *CheckResponse) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type Finding struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Check         string                 `protobuf:"bytes,1,opt,name=check,proto3" json:"check,omitempty"`                           // settings, broker, hook, ...
@@ -5499,7 +5912,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[73]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5511,7 +5924,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[73]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5524,7 +5937,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{73}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Finding) GetCheck() string {
@@ -5573,7 +5986,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[74]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5585,7 +5998,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[74]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5598,7 +6011,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{74}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *PauseRequest) GetCompanyId() int64 {
@@ -5631,7 +6044,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[75]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5643,7 +6056,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[75]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5656,7 +6069,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{75}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *PauseResponse) GetCompany() *CompanyState {
@@ -5676,7 +6089,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[76]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5688,7 +6101,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[76]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5701,7 +6114,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{76}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ResumeRequest) GetCompanyId() int64 {
@@ -5727,7 +6140,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[77]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5739,7 +6152,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[77]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5752,7 +6165,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{77}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ResumeResponse) GetCompany() *CompanyState {
@@ -5773,7 +6186,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[78]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5785,7 +6198,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[78]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5798,7 +6211,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{78}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *AuditRequest) GetCompanyId() int64 {
@@ -5841,7 +6254,7 @@ type AuditResponse struct {
 
 func (x *AuditResponse) Reset() {
 	*x = AuditResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[79]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5853,7 +6266,7 @@ func (x *AuditResponse) String() string {
 func (*AuditResponse) ProtoMessage() {}
 
 func (x *AuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[79]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5866,7 +6279,7 @@ func (x *AuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditResponse.ProtoReflect.Descriptor instead.
 func (*AuditResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{79}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *AuditResponse) GetCompanyId() int64 {
@@ -5950,7 +6363,7 @@ type AuditFinding struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	RequestId          int64                  `protobuf:"varint,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	Type               string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
-	Class              string                 `protobuf:"bytes,3,opt,name=class,proto3" json:"class,omitempty"` // closed, dead-letter, at-work, missing, ...
+	Class              string                 `protobuf:"bytes,3,opt,name=class,proto3" json:"class,omitempty"` // success, failed, dead, in-progress, missed, ...
 	AccountedFor       bool                   `protobuf:"varint,4,opt,name=accounted_for,json=accountedFor,proto3" json:"accounted_for,omitempty"`
 	Created            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created,proto3" json:"created,omitempty"`
 	Stage              string                 `protobuf:"bytes,6,opt,name=stage,proto3" json:"stage,omitempty"`
@@ -5965,7 +6378,7 @@ type AuditFinding struct {
 
 func (x *AuditFinding) Reset() {
 	*x = AuditFinding{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[80]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5977,7 +6390,7 @@ func (x *AuditFinding) String() string {
 func (*AuditFinding) ProtoMessage() {}
 
 func (x *AuditFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[80]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5990,7 +6403,7 @@ func (x *AuditFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditFinding.ProtoReflect.Descriptor instead.
 func (*AuditFinding) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{80}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *AuditFinding) GetRequestId() int64 {
@@ -6079,7 +6492,7 @@ type SweepRequest struct {
 
 func (x *SweepRequest) Reset() {
 	*x = SweepRequest{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[81]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6091,7 +6504,7 @@ func (x *SweepRequest) String() string {
 func (*SweepRequest) ProtoMessage() {}
 
 func (x *SweepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[81]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6104,7 +6517,7 @@ func (x *SweepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepRequest.ProtoReflect.Descriptor instead.
 func (*SweepRequest) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{81}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *SweepRequest) GetCompanyId() int64 {
@@ -6129,7 +6542,7 @@ type SweepResponse struct {
 
 func (x *SweepResponse) Reset() {
 	*x = SweepResponse{}
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[82]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6141,7 +6554,7 @@ func (x *SweepResponse) String() string {
 func (*SweepResponse) ProtoMessage() {}
 
 func (x *SweepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tieback_operator_v1_operator_proto_msgTypes[82]
+	mi := &file_tieback_operator_v1_operator_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6154,7 +6567,7 @@ func (x *SweepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SweepResponse.ProtoReflect.Descriptor instead.
 func (*SweepResponse) Descriptor() ([]byte, []int) {
-	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{82}
+	return file_tieback_operator_v1_operator_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *SweepResponse) GetCompanyId() int64 {
@@ -6233,16 +6646,21 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"\x06series\x18\x06 \x03(\v2\x1b.tieback.operator.v1.SeriesR\x06series\x12\x14\n" +
 	"\x05notes\x18\a \x03(\tR\x05notes\x12\x16\n" +
 	"\x06unread\x18\b \x03(\tR\x06unread\x12\x18\n" +
-	"\aversion\x18\t \x01(\tR\aversion\"\xc8\x01\n" +
+	"\aversion\x18\t \x01(\tR\aversion\"\xe5\x01\n" +
 	"\tAttention\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1d\n" +
 	"\n" +
 	"company_id\x18\x02 \x01(\x03R\tcompanyId\x12\x14\n" +
 	"\x05stage\x18\x03 \x01(\tR\x05stage\x12\x12\n" +
-	"\x04text\x18\x04 \x01(\tR\x04text\x12\x16\n" +
-	"\x06action\x18\x05 \x01(\tR\x06action\x120\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\x123\n" +
+	"\x06action\x18\x05 \x01(\v2\x1b.tieback.operator.v1.ActionR\x06action\x120\n" +
 	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
-	"\x05count\x18\a \x01(\x04R\x05count\"\xdb\x04\n" +
+	"\x05count\x18\a \x01(\x04R\x05count\"^\n" +
+	"\x06Action\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12\x12\n" +
+	"\x04page\x18\x03 \x01(\tR\x04page\x12\x18\n" +
+	"\acommand\x18\x04 \x01(\tR\acommand\"\xdb\x04\n" +
 	"\x05Queue\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x14\n" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x12\x18\n" +
@@ -6637,7 +7055,35 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"\aresults\x18\x01 \x03(\v2!.tieback.operator.v1.ReplayResultR\aresults\"\x16\n" +
 	"\x14ListCompaniesRequest\"X\n" +
 	"\x15ListCompaniesResponse\x12?\n" +
-	"\tcompanies\x18\x01 \x03(\v2!.tieback.operator.v1.CompanyStateR\tcompanies\"\x8a\x01\n" +
+	"\tcompanies\x18\x01 \x03(\v2!.tieback.operator.v1.CompanyStateR\tcompanies\"2\n" +
+	"\x11GetCompanyRequest\x12\x1d\n" +
+	"\n" +
+	"company_id\x18\x01 \x01(\x03R\tcompanyId\"\xc5\x01\n" +
+	"\x12GetCompanyResponse\x12<\n" +
+	"\tconnector\x18\x01 \x01(\v2\x1e.tieback.operator.v1.ConnectorR\tconnector\x125\n" +
+	"\x05links\x18\x02 \x01(\v2\x1f.tieback.operator.v1.LinkReportR\x05links\x12:\n" +
+	"\x06checks\x18\x03 \x01(\v2\".tieback.operator.v1.CheckResponseR\x06checks\"\xb7\x02\n" +
+	"\tConnector\x12\x16\n" +
+	"\x06driver\x18\x01 \x01(\tR\x06driver\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\x12%\n" +
+	"\x0emax_concurrent\x18\x05 \x01(\x05R\rmaxConcurrent\x12\x1a\n" +
+	"\bcurrency\x18\x06 \x01(\tR\bcurrency\x12\x1d\n" +
+	"\n" +
+	"put_stream\x18\a \x01(\bR\tputStream\x12@\n" +
+	"\bentities\x18\b \x03(\v2$.tieback.operator.v1.ConnectorEntityR\bentities\x12*\n" +
+	"\x02at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xdd\x01\n" +
+	"\x0fConnectorEntity\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03put\x18\x02 \x01(\bR\x03put\x12\x16\n" +
+	"\x06update\x18\x03 \x01(\bR\x06update\x12\x12\n" +
+	"\x04list\x18\x04 \x01(\bR\x04list\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\bR\x05state\x12\x16\n" +
+	"\x06remove\x18\x06 \x01(\bR\x06remove\x12\x10\n" +
+	"\x03tax\x18\a \x01(\bR\x03tax\x12\x1c\n" +
+	"\tretainage\x18\b \x01(\bR\tretainage\x12\x1a\n" +
+	"\bcurrency\x18\t \x01(\bR\bcurrency\"\x8a\x01\n" +
 	"\x10ListLinksRequest\x12\x1d\n" +
 	"\n" +
 	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12\x1b\n" +
@@ -6665,7 +7111,7 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"company_id\x18\x01 \x01(\x03R\tcompanyId\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\"O\n" +
 	"\x14RebuildLinksResponse\x127\n" +
-	"\x06report\x18\x01 \x01(\v2\x1f.tieback.operator.v1.LinkReportR\x06report\"\x86\x03\n" +
+	"\x06report\x18\x01 \x01(\v2\x1f.tieback.operator.v1.LinkReportR\x06report\"\xb2\x03\n" +
 	"\n" +
 	"LinkReport\x12\x1d\n" +
 	"\n" +
@@ -6677,7 +7123,9 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"\x06unread\x18\x06 \x03(\v2\x1f.tieback.operator.v1.UnreadListR\x06unread\x12D\n" +
 	"\rwithout_lines\x18\a \x03(\v2\x1f.tieback.operator.v1.UnreadListR\fwithoutLines\x12'\n" +
 	"\x0fhidden_projects\x18\b \x03(\x03R\x0ehiddenProjects\x12\x14\n" +
-	"\x05force\x18\t \x01(\bR\x05force\"\xbd\x01\n" +
+	"\x05force\x18\t \x01(\bR\x05force\x12*\n" +
+	"\x02at\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xbd\x01\n" +
 	"\tLinkCount\x12\x1b\n" +
 	"\titem_type\x18\x01 \x01(\tR\bitemType\x12\x1d\n" +
 	"\n" +
@@ -6703,11 +7151,12 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"\x03why\x18\x04 \x01(\tR\x03why\"/\n" +
 	"\fCheckRequest\x12\x1f\n" +
 	"\vcompany_ids\x18\x01 \x03(\x03R\n" +
-	"companyIds\"\x81\x01\n" +
+	"companyIds\"\xad\x01\n" +
 	"\rCheckResponse\x128\n" +
 	"\bfindings\x18\x01 \x03(\v2\x1c.tieback.operator.v1.FindingR\bfindings\x12\x1a\n" +
 	"\bproblems\x18\x02 \x01(\x05R\bproblems\x12\x1a\n" +
-	"\bwarnings\x18\x03 \x01(\x05R\bwarnings\"\x80\x01\n" +
+	"\bwarnings\x18\x03 \x01(\x05R\bwarnings\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x80\x01\n" +
 	"\aFinding\x12\x14\n" +
 	"\x05check\x18\x01 \x01(\tR\x05check\x12\x1d\n" +
 	"\n" +
@@ -6796,9 +7245,11 @@ const file_tieback_operator_v1_operator_proto_rawDesc = "" +
 	"\rPreviewReplay\x12).tieback.operator.v1.PreviewReplayRequest\x1a*.tieback.operator.v1.PreviewReplayResponse\x12Q\n" +
 	"\x06Replay\x12\".tieback.operator.v1.ReplayRequest\x1a#.tieback.operator.v1.ReplayResponse\x12f\n" +
 	"\rEditAndReplay\x12).tieback.operator.v1.EditAndReplayRequest\x1a*.tieback.operator.v1.EditAndReplayResponse\x12T\n" +
-	"\aDiscard\x12#.tieback.operator.v1.DiscardRequest\x1a$.tieback.operator.v1.DiscardResponse2\x8b\x05\n" +
+	"\aDiscard\x12#.tieback.operator.v1.DiscardRequest\x1a$.tieback.operator.v1.DiscardResponse2\xea\x05\n" +
 	"\x0eCompanyService\x12f\n" +
-	"\rListCompanies\x12).tieback.operator.v1.ListCompaniesRequest\x1a*.tieback.operator.v1.ListCompaniesResponse\x12Z\n" +
+	"\rListCompanies\x12).tieback.operator.v1.ListCompaniesRequest\x1a*.tieback.operator.v1.ListCompaniesResponse\x12]\n" +
+	"\n" +
+	"GetCompany\x12&.tieback.operator.v1.GetCompanyRequest\x1a'.tieback.operator.v1.GetCompanyResponse\x12Z\n" +
 	"\tListLinks\x12%.tieback.operator.v1.ListLinksRequest\x1a&.tieback.operator.v1.ListLinksResponse\x12]\n" +
 	"\n" +
 	"CheckLinks\x12&.tieback.operator.v1.CheckLinksRequest\x1a'.tieback.operator.v1.CheckLinksResponse\x12c\n" +
@@ -6824,7 +7275,7 @@ func file_tieback_operator_v1_operator_proto_rawDescGZIP() []byte {
 }
 
 var file_tieback_operator_v1_operator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tieback_operator_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 84)
+var file_tieback_operator_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
 var file_tieback_operator_v1_operator_proto_goTypes = []any{
 	(Order)(0),                      // 0: tieback.operator.v1.Order
 	(*GetOverviewRequest)(nil),      // 1: tieback.operator.v1.GetOverviewRequest
@@ -6833,240 +7284,255 @@ var file_tieback_operator_v1_operator_proto_goTypes = []any{
 	(*WatchOverviewResponse)(nil),   // 4: tieback.operator.v1.WatchOverviewResponse
 	(*Overview)(nil),                // 5: tieback.operator.v1.Overview
 	(*Attention)(nil),               // 6: tieback.operator.v1.Attention
-	(*Queue)(nil),                   // 7: tieback.operator.v1.Queue
-	(*RequestRef)(nil),              // 8: tieback.operator.v1.RequestRef
-	(*CompanyState)(nil),            // 9: tieback.operator.v1.CompanyState
-	(*Refusal)(nil),                 // 10: tieback.operator.v1.Refusal
-	(*PausedStage)(nil),             // 11: tieback.operator.v1.PausedStage
-	(*Quota)(nil),                   // 12: tieback.operator.v1.Quota
-	(*RateWindow)(nil),              // 13: tieback.operator.v1.RateWindow
-	(*Trouble)(nil),                 // 14: tieback.operator.v1.Trouble
-	(*Series)(nil),                  // 15: tieback.operator.v1.Series
-	(*ListRequestsRequest)(nil),     // 16: tieback.operator.v1.ListRequestsRequest
-	(*ListRequestsResponse)(nil),    // 17: tieback.operator.v1.ListRequestsResponse
-	(*RequestRow)(nil),              // 18: tieback.operator.v1.RequestRow
-	(*FindRequestsRequest)(nil),     // 19: tieback.operator.v1.FindRequestsRequest
-	(*FindRequestsResponse)(nil),    // 20: tieback.operator.v1.FindRequestsResponse
-	(*GetRequestRequest)(nil),       // 21: tieback.operator.v1.GetRequestRequest
-	(*GetRequestResponse)(nil),      // 22: tieback.operator.v1.GetRequestResponse
-	(*WatchRequestRequest)(nil),     // 23: tieback.operator.v1.WatchRequestRequest
-	(*WatchRequestResponse)(nil),    // 24: tieback.operator.v1.WatchRequestResponse
-	(*Timeline)(nil),                // 25: tieback.operator.v1.Timeline
-	(*Step)(nil),                    // 26: tieback.operator.v1.Step
-	(*DeliveryStep)(nil),            // 27: tieback.operator.v1.DeliveryStep
-	(*EventStep)(nil),               // 28: tieback.operator.v1.EventStep
-	(*OutcomeStep)(nil),             // 29: tieback.operator.v1.OutcomeStep
-	(*CloseOut)(nil),                // 30: tieback.operator.v1.CloseOut
-	(*Mark)(nil),                    // 31: tieback.operator.v1.Mark
-	(*DeadLetterStep)(nil),          // 32: tieback.operator.v1.DeadLetterStep
-	(*ResolutionStep)(nil),          // 33: tieback.operator.v1.ResolutionStep
-	(*Current)(nil),                 // 34: tieback.operator.v1.Current
-	(*Failure)(nil),                 // 35: tieback.operator.v1.Failure
-	(*ProcoreState)(nil),            // 36: tieback.operator.v1.ProcoreState
-	(*RequestDetail)(nil),           // 37: tieback.operator.v1.RequestDetail
-	(*TryNowRequest)(nil),           // 38: tieback.operator.v1.TryNowRequest
-	(*TryNowResponse)(nil),          // 39: tieback.operator.v1.TryNowResponse
-	(*DeadLetterFilter)(nil),        // 40: tieback.operator.v1.DeadLetterFilter
-	(*ListDeadLettersRequest)(nil),  // 41: tieback.operator.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil), // 42: tieback.operator.v1.ListDeadLettersResponse
-	(*CauseCount)(nil),              // 43: tieback.operator.v1.CauseCount
-	(*DeadLetter)(nil),              // 44: tieback.operator.v1.DeadLetter
-	(*Resolution)(nil),              // 45: tieback.operator.v1.Resolution
-	(*GetDeadLetterRequest)(nil),    // 46: tieback.operator.v1.GetDeadLetterRequest
-	(*GetDeadLetterResponse)(nil),   // 47: tieback.operator.v1.GetDeadLetterResponse
-	(*RunState)(nil),                // 48: tieback.operator.v1.RunState
-	(*PreviewReplayRequest)(nil),    // 49: tieback.operator.v1.PreviewReplayRequest
-	(*PreviewReplayResponse)(nil),   // 50: tieback.operator.v1.PreviewReplayResponse
-	(*ReplayPreview)(nil),           // 51: tieback.operator.v1.ReplayPreview
-	(*ReplayRequest)(nil),           // 52: tieback.operator.v1.ReplayRequest
-	(*ReplayResponse)(nil),          // 53: tieback.operator.v1.ReplayResponse
-	(*EditAndReplayRequest)(nil),    // 54: tieback.operator.v1.EditAndReplayRequest
-	(*EditAndReplayResponse)(nil),   // 55: tieback.operator.v1.EditAndReplayResponse
-	(*ReplayResult)(nil),            // 56: tieback.operator.v1.ReplayResult
-	(*DiscardRequest)(nil),          // 57: tieback.operator.v1.DiscardRequest
-	(*DiscardResponse)(nil),         // 58: tieback.operator.v1.DiscardResponse
-	(*ListCompaniesRequest)(nil),    // 59: tieback.operator.v1.ListCompaniesRequest
-	(*ListCompaniesResponse)(nil),   // 60: tieback.operator.v1.ListCompaniesResponse
-	(*ListLinksRequest)(nil),        // 61: tieback.operator.v1.ListLinksRequest
-	(*ListLinksResponse)(nil),       // 62: tieback.operator.v1.ListLinksResponse
-	(*Link)(nil),                    // 63: tieback.operator.v1.Link
-	(*CheckLinksRequest)(nil),       // 64: tieback.operator.v1.CheckLinksRequest
-	(*CheckLinksResponse)(nil),      // 65: tieback.operator.v1.CheckLinksResponse
-	(*RebuildLinksRequest)(nil),     // 66: tieback.operator.v1.RebuildLinksRequest
-	(*RebuildLinksResponse)(nil),    // 67: tieback.operator.v1.RebuildLinksResponse
-	(*LinkReport)(nil),              // 68: tieback.operator.v1.LinkReport
-	(*LinkCount)(nil),               // 69: tieback.operator.v1.LinkCount
-	(*LinkChange)(nil),              // 70: tieback.operator.v1.LinkChange
-	(*UnreadList)(nil),              // 71: tieback.operator.v1.UnreadList
-	(*CheckRequest)(nil),            // 72: tieback.operator.v1.CheckRequest
-	(*CheckResponse)(nil),           // 73: tieback.operator.v1.CheckResponse
-	(*Finding)(nil),                 // 74: tieback.operator.v1.Finding
-	(*PauseRequest)(nil),            // 75: tieback.operator.v1.PauseRequest
-	(*PauseResponse)(nil),           // 76: tieback.operator.v1.PauseResponse
-	(*ResumeRequest)(nil),           // 77: tieback.operator.v1.ResumeRequest
-	(*ResumeResponse)(nil),          // 78: tieback.operator.v1.ResumeResponse
-	(*AuditRequest)(nil),            // 79: tieback.operator.v1.AuditRequest
-	(*AuditResponse)(nil),           // 80: tieback.operator.v1.AuditResponse
-	(*AuditFinding)(nil),            // 81: tieback.operator.v1.AuditFinding
-	(*SweepRequest)(nil),            // 82: tieback.operator.v1.SweepRequest
-	(*SweepResponse)(nil),           // 83: tieback.operator.v1.SweepResponse
-	nil,                             // 84: tieback.operator.v1.AuditResponse.CountsEntry
-	(*durationpb.Duration)(nil),     // 85: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 86: google.protobuf.Timestamp
+	(*Action)(nil),                  // 7: tieback.operator.v1.Action
+	(*Queue)(nil),                   // 8: tieback.operator.v1.Queue
+	(*RequestRef)(nil),              // 9: tieback.operator.v1.RequestRef
+	(*CompanyState)(nil),            // 10: tieback.operator.v1.CompanyState
+	(*Refusal)(nil),                 // 11: tieback.operator.v1.Refusal
+	(*PausedStage)(nil),             // 12: tieback.operator.v1.PausedStage
+	(*Quota)(nil),                   // 13: tieback.operator.v1.Quota
+	(*RateWindow)(nil),              // 14: tieback.operator.v1.RateWindow
+	(*Trouble)(nil),                 // 15: tieback.operator.v1.Trouble
+	(*Series)(nil),                  // 16: tieback.operator.v1.Series
+	(*ListRequestsRequest)(nil),     // 17: tieback.operator.v1.ListRequestsRequest
+	(*ListRequestsResponse)(nil),    // 18: tieback.operator.v1.ListRequestsResponse
+	(*RequestRow)(nil),              // 19: tieback.operator.v1.RequestRow
+	(*FindRequestsRequest)(nil),     // 20: tieback.operator.v1.FindRequestsRequest
+	(*FindRequestsResponse)(nil),    // 21: tieback.operator.v1.FindRequestsResponse
+	(*GetRequestRequest)(nil),       // 22: tieback.operator.v1.GetRequestRequest
+	(*GetRequestResponse)(nil),      // 23: tieback.operator.v1.GetRequestResponse
+	(*WatchRequestRequest)(nil),     // 24: tieback.operator.v1.WatchRequestRequest
+	(*WatchRequestResponse)(nil),    // 25: tieback.operator.v1.WatchRequestResponse
+	(*Timeline)(nil),                // 26: tieback.operator.v1.Timeline
+	(*Step)(nil),                    // 27: tieback.operator.v1.Step
+	(*DeliveryStep)(nil),            // 28: tieback.operator.v1.DeliveryStep
+	(*EventStep)(nil),               // 29: tieback.operator.v1.EventStep
+	(*OutcomeStep)(nil),             // 30: tieback.operator.v1.OutcomeStep
+	(*CloseOut)(nil),                // 31: tieback.operator.v1.CloseOut
+	(*Mark)(nil),                    // 32: tieback.operator.v1.Mark
+	(*DeadLetterStep)(nil),          // 33: tieback.operator.v1.DeadLetterStep
+	(*ResolutionStep)(nil),          // 34: tieback.operator.v1.ResolutionStep
+	(*Current)(nil),                 // 35: tieback.operator.v1.Current
+	(*Failure)(nil),                 // 36: tieback.operator.v1.Failure
+	(*ProcoreState)(nil),            // 37: tieback.operator.v1.ProcoreState
+	(*RequestDetail)(nil),           // 38: tieback.operator.v1.RequestDetail
+	(*TryNowRequest)(nil),           // 39: tieback.operator.v1.TryNowRequest
+	(*TryNowResponse)(nil),          // 40: tieback.operator.v1.TryNowResponse
+	(*DeadLetterFilter)(nil),        // 41: tieback.operator.v1.DeadLetterFilter
+	(*ListDeadLettersRequest)(nil),  // 42: tieback.operator.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil), // 43: tieback.operator.v1.ListDeadLettersResponse
+	(*CauseCount)(nil),              // 44: tieback.operator.v1.CauseCount
+	(*DeadLetter)(nil),              // 45: tieback.operator.v1.DeadLetter
+	(*Resolution)(nil),              // 46: tieback.operator.v1.Resolution
+	(*GetDeadLetterRequest)(nil),    // 47: tieback.operator.v1.GetDeadLetterRequest
+	(*GetDeadLetterResponse)(nil),   // 48: tieback.operator.v1.GetDeadLetterResponse
+	(*RunState)(nil),                // 49: tieback.operator.v1.RunState
+	(*PreviewReplayRequest)(nil),    // 50: tieback.operator.v1.PreviewReplayRequest
+	(*PreviewReplayResponse)(nil),   // 51: tieback.operator.v1.PreviewReplayResponse
+	(*ReplayPreview)(nil),           // 52: tieback.operator.v1.ReplayPreview
+	(*ReplayRequest)(nil),           // 53: tieback.operator.v1.ReplayRequest
+	(*ReplayResponse)(nil),          // 54: tieback.operator.v1.ReplayResponse
+	(*EditAndReplayRequest)(nil),    // 55: tieback.operator.v1.EditAndReplayRequest
+	(*EditAndReplayResponse)(nil),   // 56: tieback.operator.v1.EditAndReplayResponse
+	(*ReplayResult)(nil),            // 57: tieback.operator.v1.ReplayResult
+	(*DiscardRequest)(nil),          // 58: tieback.operator.v1.DiscardRequest
+	(*DiscardResponse)(nil),         // 59: tieback.operator.v1.DiscardResponse
+	(*ListCompaniesRequest)(nil),    // 60: tieback.operator.v1.ListCompaniesRequest
+	(*ListCompaniesResponse)(nil),   // 61: tieback.operator.v1.ListCompaniesResponse
+	(*GetCompanyRequest)(nil),       // 62: tieback.operator.v1.GetCompanyRequest
+	(*GetCompanyResponse)(nil),      // 63: tieback.operator.v1.GetCompanyResponse
+	(*Connector)(nil),               // 64: tieback.operator.v1.Connector
+	(*ConnectorEntity)(nil),         // 65: tieback.operator.v1.ConnectorEntity
+	(*ListLinksRequest)(nil),        // 66: tieback.operator.v1.ListLinksRequest
+	(*ListLinksResponse)(nil),       // 67: tieback.operator.v1.ListLinksResponse
+	(*Link)(nil),                    // 68: tieback.operator.v1.Link
+	(*CheckLinksRequest)(nil),       // 69: tieback.operator.v1.CheckLinksRequest
+	(*CheckLinksResponse)(nil),      // 70: tieback.operator.v1.CheckLinksResponse
+	(*RebuildLinksRequest)(nil),     // 71: tieback.operator.v1.RebuildLinksRequest
+	(*RebuildLinksResponse)(nil),    // 72: tieback.operator.v1.RebuildLinksResponse
+	(*LinkReport)(nil),              // 73: tieback.operator.v1.LinkReport
+	(*LinkCount)(nil),               // 74: tieback.operator.v1.LinkCount
+	(*LinkChange)(nil),              // 75: tieback.operator.v1.LinkChange
+	(*UnreadList)(nil),              // 76: tieback.operator.v1.UnreadList
+	(*CheckRequest)(nil),            // 77: tieback.operator.v1.CheckRequest
+	(*CheckResponse)(nil),           // 78: tieback.operator.v1.CheckResponse
+	(*Finding)(nil),                 // 79: tieback.operator.v1.Finding
+	(*PauseRequest)(nil),            // 80: tieback.operator.v1.PauseRequest
+	(*PauseResponse)(nil),           // 81: tieback.operator.v1.PauseResponse
+	(*ResumeRequest)(nil),           // 82: tieback.operator.v1.ResumeRequest
+	(*ResumeResponse)(nil),          // 83: tieback.operator.v1.ResumeResponse
+	(*AuditRequest)(nil),            // 84: tieback.operator.v1.AuditRequest
+	(*AuditResponse)(nil),           // 85: tieback.operator.v1.AuditResponse
+	(*AuditFinding)(nil),            // 86: tieback.operator.v1.AuditFinding
+	(*SweepRequest)(nil),            // 87: tieback.operator.v1.SweepRequest
+	(*SweepResponse)(nil),           // 88: tieback.operator.v1.SweepResponse
+	nil,                             // 89: tieback.operator.v1.AuditResponse.CountsEntry
+	(*durationpb.Duration)(nil),     // 90: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 91: google.protobuf.Timestamp
 }
 var file_tieback_operator_v1_operator_proto_depIdxs = []int32{
-	85,  // 0: tieback.operator.v1.GetOverviewRequest.window:type_name -> google.protobuf.Duration
+	90,  // 0: tieback.operator.v1.GetOverviewRequest.window:type_name -> google.protobuf.Duration
 	5,   // 1: tieback.operator.v1.GetOverviewResponse.overview:type_name -> tieback.operator.v1.Overview
-	85,  // 2: tieback.operator.v1.WatchOverviewRequest.window:type_name -> google.protobuf.Duration
-	85,  // 3: tieback.operator.v1.WatchOverviewRequest.every:type_name -> google.protobuf.Duration
+	90,  // 2: tieback.operator.v1.WatchOverviewRequest.window:type_name -> google.protobuf.Duration
+	90,  // 3: tieback.operator.v1.WatchOverviewRequest.every:type_name -> google.protobuf.Duration
 	5,   // 4: tieback.operator.v1.WatchOverviewResponse.overview:type_name -> tieback.operator.v1.Overview
-	86,  // 5: tieback.operator.v1.Overview.at:type_name -> google.protobuf.Timestamp
-	85,  // 6: tieback.operator.v1.Overview.window:type_name -> google.protobuf.Duration
+	91,  // 5: tieback.operator.v1.Overview.at:type_name -> google.protobuf.Timestamp
+	90,  // 6: tieback.operator.v1.Overview.window:type_name -> google.protobuf.Duration
 	6,   // 7: tieback.operator.v1.Overview.attention:type_name -> tieback.operator.v1.Attention
-	7,   // 8: tieback.operator.v1.Overview.queues:type_name -> tieback.operator.v1.Queue
-	9,   // 9: tieback.operator.v1.Overview.companies:type_name -> tieback.operator.v1.CompanyState
-	15,  // 10: tieback.operator.v1.Overview.series:type_name -> tieback.operator.v1.Series
-	86,  // 11: tieback.operator.v1.Attention.since:type_name -> google.protobuf.Timestamp
-	85,  // 12: tieback.operator.v1.Queue.oldest_age:type_name -> google.protobuf.Duration
-	8,   // 13: tieback.operator.v1.Queue.oldest:type_name -> tieback.operator.v1.RequestRef
-	8,   // 14: tieback.operator.v1.Queue.overdue:type_name -> tieback.operator.v1.RequestRef
-	85,  // 15: tieback.operator.v1.Queue.overdue_age:type_name -> google.protobuf.Duration
-	85,  // 16: tieback.operator.v1.CompanyState.oldest_age:type_name -> google.protobuf.Duration
-	12,  // 17: tieback.operator.v1.CompanyState.quota:type_name -> tieback.operator.v1.Quota
-	14,  // 18: tieback.operator.v1.CompanyState.troubles:type_name -> tieback.operator.v1.Trouble
-	11,  // 19: tieback.operator.v1.CompanyState.paused:type_name -> tieback.operator.v1.PausedStage
-	10,  // 20: tieback.operator.v1.CompanyState.refusal:type_name -> tieback.operator.v1.Refusal
-	86,  // 21: tieback.operator.v1.Refusal.since:type_name -> google.protobuf.Timestamp
-	86,  // 22: tieback.operator.v1.Refusal.token_until:type_name -> google.protobuf.Timestamp
-	86,  // 23: tieback.operator.v1.PausedStage.at:type_name -> google.protobuf.Timestamp
-	13,  // 24: tieback.operator.v1.Quota.hour:type_name -> tieback.operator.v1.RateWindow
-	13,  // 25: tieback.operator.v1.Quota.spike:type_name -> tieback.operator.v1.RateWindow
-	86,  // 26: tieback.operator.v1.Quota.blocked_until:type_name -> google.protobuf.Timestamp
-	86,  // 27: tieback.operator.v1.RateWindow.reset:type_name -> google.protobuf.Timestamp
-	86,  // 28: tieback.operator.v1.Trouble.since:type_name -> google.protobuf.Timestamp
-	86,  // 29: tieback.operator.v1.Trouble.last:type_name -> google.protobuf.Timestamp
-	86,  // 30: tieback.operator.v1.Series.start:type_name -> google.protobuf.Timestamp
-	86,  // 31: tieback.operator.v1.ListRequestsRequest.since:type_name -> google.protobuf.Timestamp
-	86,  // 32: tieback.operator.v1.ListRequestsRequest.until:type_name -> google.protobuf.Timestamp
-	0,   // 33: tieback.operator.v1.ListRequestsRequest.order:type_name -> tieback.operator.v1.Order
-	18,  // 34: tieback.operator.v1.ListRequestsResponse.requests:type_name -> tieback.operator.v1.RequestRow
-	86,  // 35: tieback.operator.v1.ListRequestsResponse.indexed_until:type_name -> google.protobuf.Timestamp
-	86,  // 36: tieback.operator.v1.RequestRow.created:type_name -> google.protobuf.Timestamp
-	86,  // 37: tieback.operator.v1.RequestRow.ended:type_name -> google.protobuf.Timestamp
-	86,  // 38: tieback.operator.v1.RequestRow.due:type_name -> google.protobuf.Timestamp
-	18,  // 39: tieback.operator.v1.FindRequestsResponse.requests:type_name -> tieback.operator.v1.RequestRow
-	25,  // 40: tieback.operator.v1.GetRequestResponse.timeline:type_name -> tieback.operator.v1.Timeline
-	25,  // 41: tieback.operator.v1.WatchRequestResponse.timeline:type_name -> tieback.operator.v1.Timeline
-	18,  // 42: tieback.operator.v1.Timeline.request:type_name -> tieback.operator.v1.RequestRow
-	26,  // 43: tieback.operator.v1.Timeline.steps:type_name -> tieback.operator.v1.Step
-	34,  // 44: tieback.operator.v1.Timeline.current:type_name -> tieback.operator.v1.Current
-	36,  // 45: tieback.operator.v1.Timeline.procore:type_name -> tieback.operator.v1.ProcoreState
-	86,  // 46: tieback.operator.v1.Step.at:type_name -> google.protobuf.Timestamp
-	85,  // 47: tieback.operator.v1.Step.took:type_name -> google.protobuf.Duration
-	27,  // 48: tieback.operator.v1.Step.delivery:type_name -> tieback.operator.v1.DeliveryStep
-	28,  // 49: tieback.operator.v1.Step.event:type_name -> tieback.operator.v1.EventStep
-	29,  // 50: tieback.operator.v1.Step.outcome:type_name -> tieback.operator.v1.OutcomeStep
-	32,  // 51: tieback.operator.v1.Step.dead_letter:type_name -> tieback.operator.v1.DeadLetterStep
-	33,  // 52: tieback.operator.v1.Step.resolution:type_name -> tieback.operator.v1.ResolutionStep
-	86,  // 53: tieback.operator.v1.DeliveryStep.occurred:type_name -> google.protobuf.Timestamp
-	86,  // 54: tieback.operator.v1.DeliveryStep.received:type_name -> google.protobuf.Timestamp
-	30,  // 55: tieback.operator.v1.OutcomeStep.close_outs:type_name -> tieback.operator.v1.CloseOut
-	31,  // 56: tieback.operator.v1.CloseOut.marks:type_name -> tieback.operator.v1.Mark
-	86,  // 57: tieback.operator.v1.Current.since:type_name -> google.protobuf.Timestamp
-	86,  // 58: tieback.operator.v1.Current.last_attempt:type_name -> google.protobuf.Timestamp
-	35,  // 59: tieback.operator.v1.Current.failure:type_name -> tieback.operator.v1.Failure
-	86,  // 60: tieback.operator.v1.Current.next_attempt:type_name -> google.protobuf.Timestamp
-	86,  // 61: tieback.operator.v1.Current.due:type_name -> google.protobuf.Timestamp
-	86,  // 62: tieback.operator.v1.ProcoreState.created:type_name -> google.protobuf.Timestamp
-	37,  // 63: tieback.operator.v1.ProcoreState.details:type_name -> tieback.operator.v1.RequestDetail
-	86,  // 64: tieback.operator.v1.DeadLetterFilter.since:type_name -> google.protobuf.Timestamp
-	86,  // 65: tieback.operator.v1.DeadLetterFilter.until:type_name -> google.protobuf.Timestamp
-	40,  // 66: tieback.operator.v1.ListDeadLettersRequest.filter:type_name -> tieback.operator.v1.DeadLetterFilter
-	44,  // 67: tieback.operator.v1.ListDeadLettersResponse.dead_letters:type_name -> tieback.operator.v1.DeadLetter
-	43,  // 68: tieback.operator.v1.ListDeadLettersResponse.causes:type_name -> tieback.operator.v1.CauseCount
-	86,  // 69: tieback.operator.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
-	8,   // 70: tieback.operator.v1.DeadLetter.request:type_name -> tieback.operator.v1.RequestRef
-	45,  // 71: tieback.operator.v1.DeadLetter.resolutions:type_name -> tieback.operator.v1.Resolution
-	86,  // 72: tieback.operator.v1.Resolution.at:type_name -> google.protobuf.Timestamp
-	44,  // 73: tieback.operator.v1.GetDeadLetterResponse.dead_letter:type_name -> tieback.operator.v1.DeadLetter
-	26,  // 74: tieback.operator.v1.GetDeadLetterResponse.history:type_name -> tieback.operator.v1.Step
-	48,  // 75: tieback.operator.v1.GetDeadLetterResponse.runs:type_name -> tieback.operator.v1.RunState
-	86,  // 76: tieback.operator.v1.RunState.at:type_name -> google.protobuf.Timestamp
-	40,  // 77: tieback.operator.v1.PreviewReplayRequest.filter:type_name -> tieback.operator.v1.DeadLetterFilter
-	51,  // 78: tieback.operator.v1.PreviewReplayResponse.previews:type_name -> tieback.operator.v1.ReplayPreview
-	56,  // 79: tieback.operator.v1.ReplayResponse.results:type_name -> tieback.operator.v1.ReplayResult
-	56,  // 80: tieback.operator.v1.EditAndReplayResponse.result:type_name -> tieback.operator.v1.ReplayResult
-	45,  // 81: tieback.operator.v1.ReplayResult.resolution:type_name -> tieback.operator.v1.Resolution
-	86,  // 82: tieback.operator.v1.ReplayResult.ended:type_name -> google.protobuf.Timestamp
-	56,  // 83: tieback.operator.v1.DiscardResponse.results:type_name -> tieback.operator.v1.ReplayResult
-	9,   // 84: tieback.operator.v1.ListCompaniesResponse.companies:type_name -> tieback.operator.v1.CompanyState
-	63,  // 85: tieback.operator.v1.ListLinksResponse.links:type_name -> tieback.operator.v1.Link
-	68,  // 86: tieback.operator.v1.CheckLinksResponse.report:type_name -> tieback.operator.v1.LinkReport
-	68,  // 87: tieback.operator.v1.RebuildLinksResponse.report:type_name -> tieback.operator.v1.LinkReport
-	69,  // 88: tieback.operator.v1.LinkReport.types:type_name -> tieback.operator.v1.LinkCount
-	70,  // 89: tieback.operator.v1.LinkReport.changes:type_name -> tieback.operator.v1.LinkChange
-	71,  // 90: tieback.operator.v1.LinkReport.unread:type_name -> tieback.operator.v1.UnreadList
-	71,  // 91: tieback.operator.v1.LinkReport.without_lines:type_name -> tieback.operator.v1.UnreadList
-	74,  // 92: tieback.operator.v1.CheckResponse.findings:type_name -> tieback.operator.v1.Finding
-	9,   // 93: tieback.operator.v1.PauseResponse.company:type_name -> tieback.operator.v1.CompanyState
-	9,   // 94: tieback.operator.v1.ResumeResponse.company:type_name -> tieback.operator.v1.CompanyState
-	86,  // 95: tieback.operator.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
-	86,  // 96: tieback.operator.v1.AuditRequest.until:type_name -> google.protobuf.Timestamp
-	86,  // 97: tieback.operator.v1.AuditResponse.since:type_name -> google.protobuf.Timestamp
-	86,  // 98: tieback.operator.v1.AuditResponse.until:type_name -> google.protobuf.Timestamp
-	84,  // 99: tieback.operator.v1.AuditResponse.counts:type_name -> tieback.operator.v1.AuditResponse.CountsEntry
-	81,  // 100: tieback.operator.v1.AuditResponse.findings:type_name -> tieback.operator.v1.AuditFinding
-	86,  // 101: tieback.operator.v1.AuditFinding.created:type_name -> google.protobuf.Timestamp
-	85,  // 102: tieback.operator.v1.AuditFinding.age:type_name -> google.protobuf.Duration
-	1,   // 103: tieback.operator.v1.OverviewService.GetOverview:input_type -> tieback.operator.v1.GetOverviewRequest
-	3,   // 104: tieback.operator.v1.OverviewService.WatchOverview:input_type -> tieback.operator.v1.WatchOverviewRequest
-	16,  // 105: tieback.operator.v1.RequestService.ListRequests:input_type -> tieback.operator.v1.ListRequestsRequest
-	19,  // 106: tieback.operator.v1.RequestService.FindRequests:input_type -> tieback.operator.v1.FindRequestsRequest
-	21,  // 107: tieback.operator.v1.RequestService.GetRequest:input_type -> tieback.operator.v1.GetRequestRequest
-	23,  // 108: tieback.operator.v1.RequestService.WatchRequest:input_type -> tieback.operator.v1.WatchRequestRequest
-	38,  // 109: tieback.operator.v1.RequestService.TryNow:input_type -> tieback.operator.v1.TryNowRequest
-	41,  // 110: tieback.operator.v1.DeadLetterService.ListDeadLetters:input_type -> tieback.operator.v1.ListDeadLettersRequest
-	46,  // 111: tieback.operator.v1.DeadLetterService.GetDeadLetter:input_type -> tieback.operator.v1.GetDeadLetterRequest
-	49,  // 112: tieback.operator.v1.DeadLetterService.PreviewReplay:input_type -> tieback.operator.v1.PreviewReplayRequest
-	52,  // 113: tieback.operator.v1.DeadLetterService.Replay:input_type -> tieback.operator.v1.ReplayRequest
-	54,  // 114: tieback.operator.v1.DeadLetterService.EditAndReplay:input_type -> tieback.operator.v1.EditAndReplayRequest
-	57,  // 115: tieback.operator.v1.DeadLetterService.Discard:input_type -> tieback.operator.v1.DiscardRequest
-	59,  // 116: tieback.operator.v1.CompanyService.ListCompanies:input_type -> tieback.operator.v1.ListCompaniesRequest
-	61,  // 117: tieback.operator.v1.CompanyService.ListLinks:input_type -> tieback.operator.v1.ListLinksRequest
-	64,  // 118: tieback.operator.v1.CompanyService.CheckLinks:input_type -> tieback.operator.v1.CheckLinksRequest
-	66,  // 119: tieback.operator.v1.CompanyService.RebuildLinks:input_type -> tieback.operator.v1.RebuildLinksRequest
-	72,  // 120: tieback.operator.v1.CompanyService.Check:input_type -> tieback.operator.v1.CheckRequest
-	75,  // 121: tieback.operator.v1.CompanyService.Pause:input_type -> tieback.operator.v1.PauseRequest
-	77,  // 122: tieback.operator.v1.CompanyService.Resume:input_type -> tieback.operator.v1.ResumeRequest
-	79,  // 123: tieback.operator.v1.ReconciliationService.Audit:input_type -> tieback.operator.v1.AuditRequest
-	82,  // 124: tieback.operator.v1.ReconciliationService.Sweep:input_type -> tieback.operator.v1.SweepRequest
-	2,   // 125: tieback.operator.v1.OverviewService.GetOverview:output_type -> tieback.operator.v1.GetOverviewResponse
-	4,   // 126: tieback.operator.v1.OverviewService.WatchOverview:output_type -> tieback.operator.v1.WatchOverviewResponse
-	17,  // 127: tieback.operator.v1.RequestService.ListRequests:output_type -> tieback.operator.v1.ListRequestsResponse
-	20,  // 128: tieback.operator.v1.RequestService.FindRequests:output_type -> tieback.operator.v1.FindRequestsResponse
-	22,  // 129: tieback.operator.v1.RequestService.GetRequest:output_type -> tieback.operator.v1.GetRequestResponse
-	24,  // 130: tieback.operator.v1.RequestService.WatchRequest:output_type -> tieback.operator.v1.WatchRequestResponse
-	39,  // 131: tieback.operator.v1.RequestService.TryNow:output_type -> tieback.operator.v1.TryNowResponse
-	42,  // 132: tieback.operator.v1.DeadLetterService.ListDeadLetters:output_type -> tieback.operator.v1.ListDeadLettersResponse
-	47,  // 133: tieback.operator.v1.DeadLetterService.GetDeadLetter:output_type -> tieback.operator.v1.GetDeadLetterResponse
-	50,  // 134: tieback.operator.v1.DeadLetterService.PreviewReplay:output_type -> tieback.operator.v1.PreviewReplayResponse
-	53,  // 135: tieback.operator.v1.DeadLetterService.Replay:output_type -> tieback.operator.v1.ReplayResponse
-	55,  // 136: tieback.operator.v1.DeadLetterService.EditAndReplay:output_type -> tieback.operator.v1.EditAndReplayResponse
-	58,  // 137: tieback.operator.v1.DeadLetterService.Discard:output_type -> tieback.operator.v1.DiscardResponse
-	60,  // 138: tieback.operator.v1.CompanyService.ListCompanies:output_type -> tieback.operator.v1.ListCompaniesResponse
-	62,  // 139: tieback.operator.v1.CompanyService.ListLinks:output_type -> tieback.operator.v1.ListLinksResponse
-	65,  // 140: tieback.operator.v1.CompanyService.CheckLinks:output_type -> tieback.operator.v1.CheckLinksResponse
-	67,  // 141: tieback.operator.v1.CompanyService.RebuildLinks:output_type -> tieback.operator.v1.RebuildLinksResponse
-	73,  // 142: tieback.operator.v1.CompanyService.Check:output_type -> tieback.operator.v1.CheckResponse
-	76,  // 143: tieback.operator.v1.CompanyService.Pause:output_type -> tieback.operator.v1.PauseResponse
-	78,  // 144: tieback.operator.v1.CompanyService.Resume:output_type -> tieback.operator.v1.ResumeResponse
-	80,  // 145: tieback.operator.v1.ReconciliationService.Audit:output_type -> tieback.operator.v1.AuditResponse
-	83,  // 146: tieback.operator.v1.ReconciliationService.Sweep:output_type -> tieback.operator.v1.SweepResponse
-	125, // [125:147] is the sub-list for method output_type
-	103, // [103:125] is the sub-list for method input_type
-	103, // [103:103] is the sub-list for extension type_name
-	103, // [103:103] is the sub-list for extension extendee
-	0,   // [0:103] is the sub-list for field type_name
+	8,   // 8: tieback.operator.v1.Overview.queues:type_name -> tieback.operator.v1.Queue
+	10,  // 9: tieback.operator.v1.Overview.companies:type_name -> tieback.operator.v1.CompanyState
+	16,  // 10: tieback.operator.v1.Overview.series:type_name -> tieback.operator.v1.Series
+	7,   // 11: tieback.operator.v1.Attention.action:type_name -> tieback.operator.v1.Action
+	91,  // 12: tieback.operator.v1.Attention.since:type_name -> google.protobuf.Timestamp
+	90,  // 13: tieback.operator.v1.Queue.oldest_age:type_name -> google.protobuf.Duration
+	9,   // 14: tieback.operator.v1.Queue.oldest:type_name -> tieback.operator.v1.RequestRef
+	9,   // 15: tieback.operator.v1.Queue.overdue:type_name -> tieback.operator.v1.RequestRef
+	90,  // 16: tieback.operator.v1.Queue.overdue_age:type_name -> google.protobuf.Duration
+	90,  // 17: tieback.operator.v1.CompanyState.oldest_age:type_name -> google.protobuf.Duration
+	13,  // 18: tieback.operator.v1.CompanyState.quota:type_name -> tieback.operator.v1.Quota
+	15,  // 19: tieback.operator.v1.CompanyState.troubles:type_name -> tieback.operator.v1.Trouble
+	12,  // 20: tieback.operator.v1.CompanyState.paused:type_name -> tieback.operator.v1.PausedStage
+	11,  // 21: tieback.operator.v1.CompanyState.refusal:type_name -> tieback.operator.v1.Refusal
+	91,  // 22: tieback.operator.v1.Refusal.since:type_name -> google.protobuf.Timestamp
+	91,  // 23: tieback.operator.v1.Refusal.token_until:type_name -> google.protobuf.Timestamp
+	91,  // 24: tieback.operator.v1.PausedStage.at:type_name -> google.protobuf.Timestamp
+	14,  // 25: tieback.operator.v1.Quota.hour:type_name -> tieback.operator.v1.RateWindow
+	14,  // 26: tieback.operator.v1.Quota.spike:type_name -> tieback.operator.v1.RateWindow
+	91,  // 27: tieback.operator.v1.Quota.blocked_until:type_name -> google.protobuf.Timestamp
+	91,  // 28: tieback.operator.v1.RateWindow.reset:type_name -> google.protobuf.Timestamp
+	91,  // 29: tieback.operator.v1.Trouble.since:type_name -> google.protobuf.Timestamp
+	91,  // 30: tieback.operator.v1.Trouble.last:type_name -> google.protobuf.Timestamp
+	91,  // 31: tieback.operator.v1.Series.start:type_name -> google.protobuf.Timestamp
+	91,  // 32: tieback.operator.v1.ListRequestsRequest.since:type_name -> google.protobuf.Timestamp
+	91,  // 33: tieback.operator.v1.ListRequestsRequest.until:type_name -> google.protobuf.Timestamp
+	0,   // 34: tieback.operator.v1.ListRequestsRequest.order:type_name -> tieback.operator.v1.Order
+	19,  // 35: tieback.operator.v1.ListRequestsResponse.requests:type_name -> tieback.operator.v1.RequestRow
+	91,  // 36: tieback.operator.v1.ListRequestsResponse.indexed_until:type_name -> google.protobuf.Timestamp
+	91,  // 37: tieback.operator.v1.RequestRow.created:type_name -> google.protobuf.Timestamp
+	91,  // 38: tieback.operator.v1.RequestRow.ended:type_name -> google.protobuf.Timestamp
+	91,  // 39: tieback.operator.v1.RequestRow.due:type_name -> google.protobuf.Timestamp
+	19,  // 40: tieback.operator.v1.FindRequestsResponse.requests:type_name -> tieback.operator.v1.RequestRow
+	26,  // 41: tieback.operator.v1.GetRequestResponse.timeline:type_name -> tieback.operator.v1.Timeline
+	26,  // 42: tieback.operator.v1.WatchRequestResponse.timeline:type_name -> tieback.operator.v1.Timeline
+	19,  // 43: tieback.operator.v1.Timeline.request:type_name -> tieback.operator.v1.RequestRow
+	27,  // 44: tieback.operator.v1.Timeline.steps:type_name -> tieback.operator.v1.Step
+	35,  // 45: tieback.operator.v1.Timeline.current:type_name -> tieback.operator.v1.Current
+	37,  // 46: tieback.operator.v1.Timeline.procore:type_name -> tieback.operator.v1.ProcoreState
+	91,  // 47: tieback.operator.v1.Step.at:type_name -> google.protobuf.Timestamp
+	90,  // 48: tieback.operator.v1.Step.took:type_name -> google.protobuf.Duration
+	28,  // 49: tieback.operator.v1.Step.delivery:type_name -> tieback.operator.v1.DeliveryStep
+	29,  // 50: tieback.operator.v1.Step.event:type_name -> tieback.operator.v1.EventStep
+	30,  // 51: tieback.operator.v1.Step.outcome:type_name -> tieback.operator.v1.OutcomeStep
+	33,  // 52: tieback.operator.v1.Step.dead_letter:type_name -> tieback.operator.v1.DeadLetterStep
+	34,  // 53: tieback.operator.v1.Step.resolution:type_name -> tieback.operator.v1.ResolutionStep
+	91,  // 54: tieback.operator.v1.DeliveryStep.occurred:type_name -> google.protobuf.Timestamp
+	91,  // 55: tieback.operator.v1.DeliveryStep.received:type_name -> google.protobuf.Timestamp
+	31,  // 56: tieback.operator.v1.OutcomeStep.close_outs:type_name -> tieback.operator.v1.CloseOut
+	32,  // 57: tieback.operator.v1.CloseOut.marks:type_name -> tieback.operator.v1.Mark
+	91,  // 58: tieback.operator.v1.Current.since:type_name -> google.protobuf.Timestamp
+	91,  // 59: tieback.operator.v1.Current.last_attempt:type_name -> google.protobuf.Timestamp
+	36,  // 60: tieback.operator.v1.Current.failure:type_name -> tieback.operator.v1.Failure
+	91,  // 61: tieback.operator.v1.Current.next_attempt:type_name -> google.protobuf.Timestamp
+	91,  // 62: tieback.operator.v1.Current.due:type_name -> google.protobuf.Timestamp
+	91,  // 63: tieback.operator.v1.ProcoreState.created:type_name -> google.protobuf.Timestamp
+	38,  // 64: tieback.operator.v1.ProcoreState.details:type_name -> tieback.operator.v1.RequestDetail
+	91,  // 65: tieback.operator.v1.DeadLetterFilter.since:type_name -> google.protobuf.Timestamp
+	91,  // 66: tieback.operator.v1.DeadLetterFilter.until:type_name -> google.protobuf.Timestamp
+	41,  // 67: tieback.operator.v1.ListDeadLettersRequest.filter:type_name -> tieback.operator.v1.DeadLetterFilter
+	45,  // 68: tieback.operator.v1.ListDeadLettersResponse.dead_letters:type_name -> tieback.operator.v1.DeadLetter
+	44,  // 69: tieback.operator.v1.ListDeadLettersResponse.causes:type_name -> tieback.operator.v1.CauseCount
+	91,  // 70: tieback.operator.v1.DeadLetter.at:type_name -> google.protobuf.Timestamp
+	9,   // 71: tieback.operator.v1.DeadLetter.request:type_name -> tieback.operator.v1.RequestRef
+	46,  // 72: tieback.operator.v1.DeadLetter.resolutions:type_name -> tieback.operator.v1.Resolution
+	91,  // 73: tieback.operator.v1.Resolution.at:type_name -> google.protobuf.Timestamp
+	45,  // 74: tieback.operator.v1.GetDeadLetterResponse.dead_letter:type_name -> tieback.operator.v1.DeadLetter
+	27,  // 75: tieback.operator.v1.GetDeadLetterResponse.history:type_name -> tieback.operator.v1.Step
+	49,  // 76: tieback.operator.v1.GetDeadLetterResponse.runs:type_name -> tieback.operator.v1.RunState
+	91,  // 77: tieback.operator.v1.RunState.at:type_name -> google.protobuf.Timestamp
+	41,  // 78: tieback.operator.v1.PreviewReplayRequest.filter:type_name -> tieback.operator.v1.DeadLetterFilter
+	52,  // 79: tieback.operator.v1.PreviewReplayResponse.previews:type_name -> tieback.operator.v1.ReplayPreview
+	57,  // 80: tieback.operator.v1.ReplayResponse.results:type_name -> tieback.operator.v1.ReplayResult
+	57,  // 81: tieback.operator.v1.EditAndReplayResponse.result:type_name -> tieback.operator.v1.ReplayResult
+	46,  // 82: tieback.operator.v1.ReplayResult.resolution:type_name -> tieback.operator.v1.Resolution
+	91,  // 83: tieback.operator.v1.ReplayResult.ended:type_name -> google.protobuf.Timestamp
+	57,  // 84: tieback.operator.v1.DiscardResponse.results:type_name -> tieback.operator.v1.ReplayResult
+	10,  // 85: tieback.operator.v1.ListCompaniesResponse.companies:type_name -> tieback.operator.v1.CompanyState
+	64,  // 86: tieback.operator.v1.GetCompanyResponse.connector:type_name -> tieback.operator.v1.Connector
+	73,  // 87: tieback.operator.v1.GetCompanyResponse.links:type_name -> tieback.operator.v1.LinkReport
+	78,  // 88: tieback.operator.v1.GetCompanyResponse.checks:type_name -> tieback.operator.v1.CheckResponse
+	65,  // 89: tieback.operator.v1.Connector.entities:type_name -> tieback.operator.v1.ConnectorEntity
+	91,  // 90: tieback.operator.v1.Connector.at:type_name -> google.protobuf.Timestamp
+	68,  // 91: tieback.operator.v1.ListLinksResponse.links:type_name -> tieback.operator.v1.Link
+	73,  // 92: tieback.operator.v1.CheckLinksResponse.report:type_name -> tieback.operator.v1.LinkReport
+	73,  // 93: tieback.operator.v1.RebuildLinksResponse.report:type_name -> tieback.operator.v1.LinkReport
+	74,  // 94: tieback.operator.v1.LinkReport.types:type_name -> tieback.operator.v1.LinkCount
+	75,  // 95: tieback.operator.v1.LinkReport.changes:type_name -> tieback.operator.v1.LinkChange
+	76,  // 96: tieback.operator.v1.LinkReport.unread:type_name -> tieback.operator.v1.UnreadList
+	76,  // 97: tieback.operator.v1.LinkReport.without_lines:type_name -> tieback.operator.v1.UnreadList
+	91,  // 98: tieback.operator.v1.LinkReport.at:type_name -> google.protobuf.Timestamp
+	79,  // 99: tieback.operator.v1.CheckResponse.findings:type_name -> tieback.operator.v1.Finding
+	91,  // 100: tieback.operator.v1.CheckResponse.at:type_name -> google.protobuf.Timestamp
+	10,  // 101: tieback.operator.v1.PauseResponse.company:type_name -> tieback.operator.v1.CompanyState
+	10,  // 102: tieback.operator.v1.ResumeResponse.company:type_name -> tieback.operator.v1.CompanyState
+	91,  // 103: tieback.operator.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	91,  // 104: tieback.operator.v1.AuditRequest.until:type_name -> google.protobuf.Timestamp
+	91,  // 105: tieback.operator.v1.AuditResponse.since:type_name -> google.protobuf.Timestamp
+	91,  // 106: tieback.operator.v1.AuditResponse.until:type_name -> google.protobuf.Timestamp
+	89,  // 107: tieback.operator.v1.AuditResponse.counts:type_name -> tieback.operator.v1.AuditResponse.CountsEntry
+	86,  // 108: tieback.operator.v1.AuditResponse.findings:type_name -> tieback.operator.v1.AuditFinding
+	91,  // 109: tieback.operator.v1.AuditFinding.created:type_name -> google.protobuf.Timestamp
+	90,  // 110: tieback.operator.v1.AuditFinding.age:type_name -> google.protobuf.Duration
+	1,   // 111: tieback.operator.v1.OverviewService.GetOverview:input_type -> tieback.operator.v1.GetOverviewRequest
+	3,   // 112: tieback.operator.v1.OverviewService.WatchOverview:input_type -> tieback.operator.v1.WatchOverviewRequest
+	17,  // 113: tieback.operator.v1.RequestService.ListRequests:input_type -> tieback.operator.v1.ListRequestsRequest
+	20,  // 114: tieback.operator.v1.RequestService.FindRequests:input_type -> tieback.operator.v1.FindRequestsRequest
+	22,  // 115: tieback.operator.v1.RequestService.GetRequest:input_type -> tieback.operator.v1.GetRequestRequest
+	24,  // 116: tieback.operator.v1.RequestService.WatchRequest:input_type -> tieback.operator.v1.WatchRequestRequest
+	39,  // 117: tieback.operator.v1.RequestService.TryNow:input_type -> tieback.operator.v1.TryNowRequest
+	42,  // 118: tieback.operator.v1.DeadLetterService.ListDeadLetters:input_type -> tieback.operator.v1.ListDeadLettersRequest
+	47,  // 119: tieback.operator.v1.DeadLetterService.GetDeadLetter:input_type -> tieback.operator.v1.GetDeadLetterRequest
+	50,  // 120: tieback.operator.v1.DeadLetterService.PreviewReplay:input_type -> tieback.operator.v1.PreviewReplayRequest
+	53,  // 121: tieback.operator.v1.DeadLetterService.Replay:input_type -> tieback.operator.v1.ReplayRequest
+	55,  // 122: tieback.operator.v1.DeadLetterService.EditAndReplay:input_type -> tieback.operator.v1.EditAndReplayRequest
+	58,  // 123: tieback.operator.v1.DeadLetterService.Discard:input_type -> tieback.operator.v1.DiscardRequest
+	60,  // 124: tieback.operator.v1.CompanyService.ListCompanies:input_type -> tieback.operator.v1.ListCompaniesRequest
+	62,  // 125: tieback.operator.v1.CompanyService.GetCompany:input_type -> tieback.operator.v1.GetCompanyRequest
+	66,  // 126: tieback.operator.v1.CompanyService.ListLinks:input_type -> tieback.operator.v1.ListLinksRequest
+	69,  // 127: tieback.operator.v1.CompanyService.CheckLinks:input_type -> tieback.operator.v1.CheckLinksRequest
+	71,  // 128: tieback.operator.v1.CompanyService.RebuildLinks:input_type -> tieback.operator.v1.RebuildLinksRequest
+	77,  // 129: tieback.operator.v1.CompanyService.Check:input_type -> tieback.operator.v1.CheckRequest
+	80,  // 130: tieback.operator.v1.CompanyService.Pause:input_type -> tieback.operator.v1.PauseRequest
+	82,  // 131: tieback.operator.v1.CompanyService.Resume:input_type -> tieback.operator.v1.ResumeRequest
+	84,  // 132: tieback.operator.v1.ReconciliationService.Audit:input_type -> tieback.operator.v1.AuditRequest
+	87,  // 133: tieback.operator.v1.ReconciliationService.Sweep:input_type -> tieback.operator.v1.SweepRequest
+	2,   // 134: tieback.operator.v1.OverviewService.GetOverview:output_type -> tieback.operator.v1.GetOverviewResponse
+	4,   // 135: tieback.operator.v1.OverviewService.WatchOverview:output_type -> tieback.operator.v1.WatchOverviewResponse
+	18,  // 136: tieback.operator.v1.RequestService.ListRequests:output_type -> tieback.operator.v1.ListRequestsResponse
+	21,  // 137: tieback.operator.v1.RequestService.FindRequests:output_type -> tieback.operator.v1.FindRequestsResponse
+	23,  // 138: tieback.operator.v1.RequestService.GetRequest:output_type -> tieback.operator.v1.GetRequestResponse
+	25,  // 139: tieback.operator.v1.RequestService.WatchRequest:output_type -> tieback.operator.v1.WatchRequestResponse
+	40,  // 140: tieback.operator.v1.RequestService.TryNow:output_type -> tieback.operator.v1.TryNowResponse
+	43,  // 141: tieback.operator.v1.DeadLetterService.ListDeadLetters:output_type -> tieback.operator.v1.ListDeadLettersResponse
+	48,  // 142: tieback.operator.v1.DeadLetterService.GetDeadLetter:output_type -> tieback.operator.v1.GetDeadLetterResponse
+	51,  // 143: tieback.operator.v1.DeadLetterService.PreviewReplay:output_type -> tieback.operator.v1.PreviewReplayResponse
+	54,  // 144: tieback.operator.v1.DeadLetterService.Replay:output_type -> tieback.operator.v1.ReplayResponse
+	56,  // 145: tieback.operator.v1.DeadLetterService.EditAndReplay:output_type -> tieback.operator.v1.EditAndReplayResponse
+	59,  // 146: tieback.operator.v1.DeadLetterService.Discard:output_type -> tieback.operator.v1.DiscardResponse
+	61,  // 147: tieback.operator.v1.CompanyService.ListCompanies:output_type -> tieback.operator.v1.ListCompaniesResponse
+	63,  // 148: tieback.operator.v1.CompanyService.GetCompany:output_type -> tieback.operator.v1.GetCompanyResponse
+	67,  // 149: tieback.operator.v1.CompanyService.ListLinks:output_type -> tieback.operator.v1.ListLinksResponse
+	70,  // 150: tieback.operator.v1.CompanyService.CheckLinks:output_type -> tieback.operator.v1.CheckLinksResponse
+	72,  // 151: tieback.operator.v1.CompanyService.RebuildLinks:output_type -> tieback.operator.v1.RebuildLinksResponse
+	78,  // 152: tieback.operator.v1.CompanyService.Check:output_type -> tieback.operator.v1.CheckResponse
+	81,  // 153: tieback.operator.v1.CompanyService.Pause:output_type -> tieback.operator.v1.PauseResponse
+	83,  // 154: tieback.operator.v1.CompanyService.Resume:output_type -> tieback.operator.v1.ResumeResponse
+	85,  // 155: tieback.operator.v1.ReconciliationService.Audit:output_type -> tieback.operator.v1.AuditResponse
+	88,  // 156: tieback.operator.v1.ReconciliationService.Sweep:output_type -> tieback.operator.v1.SweepResponse
+	134, // [134:157] is the sub-list for method output_type
+	111, // [111:134] is the sub-list for method input_type
+	111, // [111:111] is the sub-list for extension type_name
+	111, // [111:111] is the sub-list for extension extendee
+	0,   // [0:111] is the sub-list for field type_name
 }
 
 func init() { file_tieback_operator_v1_operator_proto_init() }
@@ -7074,8 +7540,8 @@ func file_tieback_operator_v1_operator_proto_init() {
 	if File_tieback_operator_v1_operator_proto != nil {
 		return
 	}
-	file_tieback_operator_v1_operator_proto_msgTypes[6].OneofWrappers = []any{}
-	file_tieback_operator_v1_operator_proto_msgTypes[25].OneofWrappers = []any{
+	file_tieback_operator_v1_operator_proto_msgTypes[7].OneofWrappers = []any{}
+	file_tieback_operator_v1_operator_proto_msgTypes[26].OneofWrappers = []any{
 		(*Step_Delivery)(nil),
 		(*Step_Event)(nil),
 		(*Step_Outcome)(nil),
@@ -7088,7 +7554,7 @@ func file_tieback_operator_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tieback_operator_v1_operator_proto_rawDesc), len(file_tieback_operator_v1_operator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   84,
+			NumMessages:   89,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -181,7 +181,7 @@ func (a report) noteRetention(ctx context.Context, b *bus.Bus, o Options, now ti
 	kept, err := b.Retention(ctx, bus.Delivery)
 	if err == nil && kept > 0 && o.Since.Before(now.Add(-kept)) {
 		a.Notes = append(a.Notes, "the streams keep messages for "+kept.String()+
-			": requests that were clicked before "+now.Add(-kept).UTC().Format(time.RFC3339)+" are judged by Procore's lists alone")
+			": requests that were created before "+now.Add(-kept).UTC().Format(time.RFC3339)+" are judged by Procore's lists alone")
 	}
 	return err
 }

@@ -63,9 +63,9 @@ func checkSince(r *findings, c *company.Company) {
 		r.ok(check, "the company's entry has no since: all requests that Procore lists are processed, however old")
 	case time.Until(c.Since) > time.Minute:
 		r.problem(check, "correct since in the company's entry of the companies file",
-			"since is in the future: no request that is clicked before %s is processed", c.Since.UTC().Format(time.RFC3339))
+			"since is in the future: no request that is created before %s is processed", c.Since.UTC().Format(time.RFC3339))
 	default:
-		r.ok(check, "requests that were clicked before %s are not processed", c.Since.UTC().Format(time.RFC3339))
+		r.ok(check, "requests that were created before %s are not processed", c.Since.UTC().Format(time.RFC3339))
 	}
 }
 

@@ -95,19 +95,16 @@ func (v *overview) troubledSystems() (all []*operatorv1.Attention) {
 				ids = append(ids, fmt.Sprint(t.company.Id))
 			}
 			all = append(all, &operatorv1.Attention{
-				Kind: f.kind(), Since: some[0].Since, Count: uint64(len(some)), Action: fmt.Sprintf("tieback doctor --company %d", some[0].company.Id),
-				Text: fmt.Sprintf("%d companies (%s and others): %s, the first since %s: %s", len(some), strings.Join(ids, ", "), f.text(), v.since(some[0].Since.AsTime()), some[0].Error),
+				Kind: f.kind(), Since: some[0].Since, Count: uint64(len(some)),
+				Action: &operatorv1.Action{Kind: ActCompany, Text: "check one of them", Page: "/companies", Command: fmt.Sprintf("tieback doctor --company %d", some[0].company.Id)},
+				Text:   fmt.Sprintf("%d companies (%s and others): %s, the first since %s: %s", len(some), strings.Join(ids, ", "), f.text(), v.since(some[0].Since.AsTime()), some[0].Error),
 			})
 			continue
 		}
 		for _, t := range some {
-			name := ""
-			if t.company.Name != "" {
-				name = " (" + t.company.Name + ")"
-			}
 			all = append(all, &operatorv1.Attention{
-				Kind: f.kind(), CompanyId: t.company.Id, Since: t.Since, Action: fmt.Sprintf("tieback doctor --company %d", t.company.Id),
-				Text: fmt.Sprintf("company %d%s: %s since %s: %s", t.company.Id, name, f.text(), v.since(t.Since.AsTime()), t.Error),
+				Kind: f.kind(), CompanyId: t.company.Id, Since: t.Since, Action: doctor(t.company.Id, "check the company"),
+				Text: fmt.Sprintf("%s: %s since %s: %s", named(t.company), f.text(), v.since(t.Since.AsTime()), t.Error),
 			})
 		}
 	}

@@ -28,7 +28,7 @@ func (r *reader) previous(s *operatorv1.Step) (string, time.Time) {
 	switch bus.Kind(s.Kind) {
 	case bus.Delivery:
 		if s.Run == "" {
-			return "click", r.history.Created
+			return "created", r.history.Created
 		}
 	case bus.Event:
 		if at := r.last(bus.Delivery, base); !at.IsZero() {

@@ -36,7 +36,7 @@ func (r *reader) conclude(now time.Time) {
 		parts = append(parts, r.verdict.Why)
 	}
 	if d := r.history.OpenDeadLetter(); d != nil {
-		parts = append(parts, fmt.Sprintf("dead letter %d (%s, %s) is open", d.ID, d.Stage, d.Cause()))
+		parts = append(parts, fmt.Sprintf("dead letter %d (%s, %s) is unresolved", d.ID, d.Stage, d.Cause()))
 	}
 	r.Verdict = strings.Join(parts, "; ")
 	if len(r.Unread) > 0 {
@@ -50,7 +50,7 @@ func (r *reader) absent() string {
 	class := r.verdict.Class
 	switch p := r.Timeline.Procore; {
 	case p == nil:
-		return "never arrived here, or is older than the streams' retention: if it was clicked lately, the next sweep fetches it"
+		return "never arrived here, or is older than the streams' retention: if it was created lately, the next sweep fetches it"
 	case !p.Known:
 		return "never arrived here, and Procore does not have it either: check the request's id and the company"
 	case class == request.Older, class == request.CalledOff, class == request.Unknown:

@@ -70,11 +70,11 @@ func TestVerdicts(t *testing.T) {
 		{"failed", ended(closeOuts(statusFailed)), nil, request.Failed, []string{"closed as failed about 3 s after the click"}},
 		{"failed in part", ended(closeOuts(success, statusFailed, success)), nil, request.Failed, []string{"closed as failed in 1 of 3 request details"}},
 		{"nothing to close", ended(closeOuts()), nil, request.Success, []string{"processed, with nothing to close"}},
-		{"its deadline passed", append(ended(expired), letter), nil, request.Dead, []string{"closed as failed because its deadline passed", "dead letter 42 (export, erp) is open"}},
+		{"its deadline passed", append(ended(expired), letter), nil, request.Dead, []string{"closed as failed because its deadline passed", "dead letter 42 (export, erp) is unresolved"}},
 		{"late", append(ended(expired), letter, message(t, 9, 2, bus.Outcome, "late", late), message(t, 10, 2, bus.Closed, "late", late)), nil, request.Recovered,
 			[]string{"the late outcome was closed as success about 10 s after the click", "Procore keeps request detail 1 at failed"}},
 		{"closed by a sweep", []bus.Message{delivery, unread, message(t, 60, 3, bus.Closed, bus.Swept, closeOuts(statusFailed))}, nil, request.Dead, []string{"the request detail that was left open was closed as failed"}},
-		{"given up, and not reported", []bus.Message{delivery, unread}, nil, request.Unclosed, []string{"dead-lettered by fetcher (procore) after 3 attempts, and not reported to Procore yet", "dead letter 42 (fetcher, procore) is open"}},
+		{"given up, and not reported", []bus.Message{delivery, unread}, nil, request.Unclosed, []string{"dead-lettered by fetcher (procore) after 3 attempts, and not reported to Procore yet", "dead letter 42 (fetcher, procore) is unresolved"}},
 		{"given up and discarded", []bus.Message{delivery, unread, discarded}, nil, request.Discarded, []string{"dead letter 42 was discarded by ann@office"}},
 		{"closed here, and open there", ended(closeOuts(success)), open, request.Mismatch, []string{"closed as success", "but Procore shows request details [1] open"}},
 		{"never arrived", nil, nil, request.Missed, []string{"never arrived here", "the next sweep fetches it"}},
@@ -95,8 +95,8 @@ func TestVerdicts(t *testing.T) {
 				t.Errorf("%s: the verdict is %q, want %q in it", c.name, r.Verdict, want)
 			}
 		}
-		if c.class == request.Discarded && strings.Contains(r.Verdict, "is open") {
-			t.Errorf("%s: no dead letter is open: %q", c.name, r.Verdict)
+		if c.class == request.Discarded && strings.Contains(r.Verdict, "is unresolved") {
+			t.Errorf("%s: no dead letter is unresolved: %q", c.name, r.Verdict)
 		}
 	}
 }

@@ -109,13 +109,17 @@ func requests(cmd *cobra.Command, args []string, begun string) ([]string, cobra.
 	var out []string
 	if len(args) == 0 {
 		ask(cmd, func(ctx context.Context, c *connect.Client) error {
-			all, err := c.ListRequests(ctx, &operatorv1.ListRequestsRequest{PageSize: 1000})
-			for _, r := range all.GetRequests() {
-				if id := fmt.Sprint(r.RequestId); len(out) < maxOffered && strings.HasPrefix(id, begun) {
-					out = append(out, fmt.Sprintf("%s\t%s", id, terminal.Line(fmt.Sprintf("%s, %s %s", r.State, r.Type, r.Record))))
+			for ask := (&operatorv1.ListRequestsRequest{Text: begun, PageSize: maxOffered}); ; { // a text finds the beginnings of ids, among others
+				page, err := c.ListRequests(ctx, ask)
+				for _, r := range page.GetRequests() {
+					if id := fmt.Sprint(r.RequestId); len(out) < maxOffered && strings.HasPrefix(id, begun) {
+						out = append(out, fmt.Sprintf("%s\t%s", id, terminal.Line(fmt.Sprintf("%s, %s %s", r.State, r.Type, r.Record))))
+					}
+				}
+				if ask.PageToken = page.GetNextPageToken(); err != nil || ask.PageToken == "" || len(out) == maxOffered {
+					return err
 				}
 			}
-			return err
 		})
 	}
 	return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder

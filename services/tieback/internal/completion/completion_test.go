@@ -97,7 +97,7 @@ func TestRunningProcessIsAsked(t *testing.T) {
 	leave()
 	commandtest.Serve(t)
 	t.Setenv("TIEBACK_COMPANIES", "nowhere.yaml")
-	if got := offered(t, "dead", "show", ""); len(got) != 2 || got[0] != "1\tcreate_vendor, ours, request 12" {
+	if got := offered(t, "dead", "show", ""); len(got) != 2 || got[0] != "1\tcreate_vendor, tieback, request 12" {
 		t.Errorf("offered are %q", got)
 	}
 	if got := offered(t, "dead", "replay", "1", ""); len(got) != 1 || !strings.HasPrefix(got[0], "2\t") {

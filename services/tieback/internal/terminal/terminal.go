@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
 	"unicode/utf16"
@@ -174,39 +173,101 @@ type Row struct {
 // narrow is the width below which a terminal shows cards in place of a table that does not fit.
 const narrow = 120
 
-// Table writes rows with aligned columns under a bold head. If they are wider than the terminal, nothing is cut: the last
-// column continues on the next line, and on a narrow terminal each row is written as a card, with a line for each cell that
-// is not a dash. Cells must be escaped: see Line.
+// Table writes rows with aligned columns under a bold head. If they are wider than the terminal, nothing is cut: on a narrow
+// terminal each row is written as a card, with a line for each cell that is not a dash; on a wide one the cells of the widest
+// columns continue on the next line. Cells must be escaped: see Line.
 func Table(w io.Writer, head []string, rows []Row) error {
-	var b bytes.Buffer
-	t := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
 	rows = append([]Row{{Bold, head}}, rows...)
+	columns := make([]int, len(head)) // their widths
 	for _, r := range rows {
-		fmt.Fprintln(t, strings.Join(r.Cells, "\t"))
-	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
-	width := Width(w)
-	fits := width == 0 || !slices.ContainsFunc(lines, func(l string) bool { return utf8.RuneCountInString(strings.TrimRight(l, " ")) > width })
-	if !fits && width < narrow {
-		return cards(w, width, head, rows[1:])
-	}
-	last := 0 // where the last column begins
-	if !fits {
-		last = utf8.RuneCountInString(lines[0]) - utf8.RuneCountInString(head[len(head)-1])
-	}
-	for i, line := range lines {
-		line = strings.TrimRight(line, " ")
-		if !fits && last < width {
-			line = wrap(line, width, last)
-		}
-		if _, err := fmt.Fprintln(w, Paint(w, rows[i].Colour, line)); err != nil {
-			return err
+		for i, cell := range r.Cells {
+			columns[i] = max(columns[i], utf8.RuneCountInString(cell))
 		}
 	}
-	return nil
+	if width := Width(w); width > 0 && total(columns) > width {
+		if width < narrow || !shrink(columns, width, rows) {
+			return cards(w, width, head, rows[1:])
+		}
+	}
+	var b strings.Builder
+	for _, r := range rows {
+		for _, line := range lines(r.Cells, columns) {
+			fmt.Fprintln(&b, Paint(w, r.Colour, line))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// gap is the number of spaces between two columns.
+const gap = 2
+
+// total returns the width of a table.
+func total(columns []int) int {
+	n := gap * (len(columns) - 1)
+	for _, c := range columns {
+		n += c
+	}
+	return n
+}
+
+// The last column, which has a sentence, gets narrower first, and then the widest of the others, as long as their words fit. If that is
+// not enough, words are broken.
+const (
+	lastColumn = 30
+	anyColumn  = 8
+)
+
+// shrink makes columns narrower until the table has a width. It reports whether that is possible.
+func shrink(columns []int, width int, rows []Row) bool {
+	last := len(columns) - 1
+	longest := make([]int, len(columns)) // words
+	for _, r := range rows {
+		for i, cell := range r.Cells {
+			for word := range strings.FieldsSeq(cell) {
+				longest[i] = max(longest[i], utf8.RuneCountInString(word))
+			}
+		}
+	}
+	longest[last] = lastColumn
+	columns[last] = max(min(columns[last], lastColumn), columns[last]-max(0, total(columns)-width))
+	for _, least := range [][]int{longest, slices.Repeat([]int{anyColumn}, len(columns))} {
+		for total(columns) > width {
+			widest := -1
+			for i, c := range columns {
+				if c > least[i] && (widest < 0 || c > columns[widest]) {
+					widest = i
+				}
+			}
+			if widest < 0 {
+				break
+			}
+			columns[widest]--
+		}
+	}
+	return total(columns) <= width
+}
+
+// lines returns the lines of a row.
+func lines(cells []string, columns []int) (all []string) {
+	parts := make([][]string, len(cells))
+	height := 1
+	for i, cell := range cells {
+		parts[i] = strings.Split(wrap(cell, columns[i], 0), "\n")
+		height = max(height, len(parts[i]))
+	}
+	for n := range height {
+		var b strings.Builder
+		for i := range cells {
+			part := ""
+			if n < len(parts[i]) {
+				part = parts[i][n]
+			}
+			b.WriteString(part + strings.Repeat(" ", columns[i]-utf8.RuneCountInString(part)+gap))
+		}
+		all = append(all, strings.TrimRight(b.String(), " "))
+	}
+	return all
 }
 
 // cards writes each row as a block of lines with the names of its columns.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // screen returns a terminal of a width.
@@ -39,6 +40,33 @@ func TestTableOnTerminals(t *testing.T) {
 	long := strings.Repeat("ä", 100)
 	if err := Table(w, head, []Row{{Cells: []string{"1", "-", long}}}); err != nil || strings.Count(b.String(), "ä") != 100 {
 		t.Errorf("a word longer than the terminal: %v\n%s", err, b)
+	}
+}
+
+// From 120 columns on, a table is as wide as the terminal at most, even if columns before the last are wide. Nothing is cut.
+func TestWideTable(t *testing.T) {
+	t.Setenv("NO_COLOR", "1")
+	head := []string{"REQUEST", "COMPANY", "CREATED (UTC)", "TYPE", "STATE", "RECORD", "REASON"}
+	rows := []Row{{Cells: []string{
+		"598134325850001", "Acme Builders of the Northern Territories", "2026-11-30 07:39:10", "create_commitment_contract_change_order_package", "attention",
+		`commitment "` + strings.Repeat("Concrete and steel for the eastern tower, ", 3) + `"`, strings.Repeat("The ERP has refused the vendor. ", 9) + "end",
+	}}, {Cells: []string{"7", "-", "-", "-", "open", strings.Repeat("x", 300), "-"}}}
+	for width := 120; width < 500; width += 19 {
+		w, b := screen(width)
+		if err := Table(w, head, rows); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(b.String()) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {
+				t.Errorf("a line of %d characters on a terminal of %d columns: %s", n, width, line)
+			}
+		}
+		for _, word := range []string{"x", "refused", "Concrete"} {
+			want := strings.Count(strings.Join(append(rows[0].Cells, rows[1].Cells...), " "), word)
+			if got := strings.Count(b.String(), word); got != want || !strings.HasPrefix(b.String(), "REQUEST  ") {
+				t.Errorf("%d columns: %q is there %d times, want %d\n%s", width, word, got, want, b)
+			}
+		}
 	}
 }
 

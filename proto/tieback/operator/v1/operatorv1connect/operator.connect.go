@@ -90,6 +90,9 @@ const (
 	// CompanyServiceListCompaniesProcedure is the fully-qualified name of the CompanyService's
 	// ListCompanies RPC.
 	CompanyServiceListCompaniesProcedure = "/tieback.operator.v1.CompanyService/ListCompanies"
+	// CompanyServiceGetCompanyProcedure is the fully-qualified name of the CompanyService's GetCompany
+	// RPC.
+	CompanyServiceGetCompanyProcedure = "/tieback.operator.v1.CompanyService/GetCompany"
 	// CompanyServiceListLinksProcedure is the fully-qualified name of the CompanyService's ListLinks
 	// RPC.
 	CompanyServiceListLinksProcedure = "/tieback.operator.v1.CompanyService/ListLinks"
@@ -653,6 +656,9 @@ func (UnimplementedDeadLetterServiceHandler) Discard(context.Context, *v1.Discar
 // CompanyServiceClient is a client for the tieback.operator.v1.CompanyService service.
 type CompanyServiceClient interface {
 	ListCompanies(context.Context, *v1.ListCompaniesRequest) (*v1.ListCompaniesResponse, error)
+	// GetCompany returns what is known of a company's setup: what its connector offers, and the last comparison of its links and the
+	// last checks that this server has made. It makes no Procore call, and asks the connector once a minute.
+	GetCompany(context.Context, *v1.GetCompanyRequest) (*v1.GetCompanyResponse, error)
 	ListLinks(context.Context, *v1.ListLinksRequest) (*v1.ListLinksResponse, error)
 	// CheckLinks compares the stored links with Procore's records. It costs Procore calls.
 	CheckLinks(context.Context, *v1.CheckLinksRequest) (*v1.CheckLinksResponse, error)
@@ -680,6 +686,12 @@ func NewCompanyServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			httpClient,
 			baseURL+CompanyServiceListCompaniesProcedure,
 			connect.WithSchema(companyServiceMethods.ByName("ListCompanies")),
+			connect.WithClientOptions(opts...),
+		),
+		getCompany: connect.NewClient[v1.GetCompanyRequest, v1.GetCompanyResponse](
+			httpClient,
+			baseURL+CompanyServiceGetCompanyProcedure,
+			connect.WithSchema(companyServiceMethods.ByName("GetCompany")),
 			connect.WithClientOptions(opts...),
 		),
 		listLinks: connect.NewClient[v1.ListLinksRequest, v1.ListLinksResponse](
@@ -724,6 +736,7 @@ func NewCompanyServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 // companyServiceClient implements CompanyServiceClient.
 type companyServiceClient struct {
 	listCompanies *connect.Client[v1.ListCompaniesRequest, v1.ListCompaniesResponse]
+	getCompany    *connect.Client[v1.GetCompanyRequest, v1.GetCompanyResponse]
 	listLinks     *connect.Client[v1.ListLinksRequest, v1.ListLinksResponse]
 	checkLinks    *connect.Client[v1.CheckLinksRequest, v1.CheckLinksResponse]
 	rebuildLinks  *connect.Client[v1.RebuildLinksRequest, v1.RebuildLinksResponse]
@@ -735,6 +748,15 @@ type companyServiceClient struct {
 // ListCompanies calls tieback.operator.v1.CompanyService.ListCompanies.
 func (c *companyServiceClient) ListCompanies(ctx context.Context, req *v1.ListCompaniesRequest) (*v1.ListCompaniesResponse, error) {
 	response, err := c.listCompanies.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetCompany calls tieback.operator.v1.CompanyService.GetCompany.
+func (c *companyServiceClient) GetCompany(ctx context.Context, req *v1.GetCompanyRequest) (*v1.GetCompanyResponse, error) {
+	response, err := c.getCompany.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -798,6 +820,9 @@ func (c *companyServiceClient) Resume(ctx context.Context, req *v1.ResumeRequest
 // CompanyServiceHandler is an implementation of the tieback.operator.v1.CompanyService service.
 type CompanyServiceHandler interface {
 	ListCompanies(context.Context, *v1.ListCompaniesRequest) (*v1.ListCompaniesResponse, error)
+	// GetCompany returns what is known of a company's setup: what its connector offers, and the last comparison of its links and the
+	// last checks that this server has made. It makes no Procore call, and asks the connector once a minute.
+	GetCompany(context.Context, *v1.GetCompanyRequest) (*v1.GetCompanyResponse, error)
 	ListLinks(context.Context, *v1.ListLinksRequest) (*v1.ListLinksResponse, error)
 	// CheckLinks compares the stored links with Procore's records. It costs Procore calls.
 	CheckLinks(context.Context, *v1.CheckLinksRequest) (*v1.CheckLinksResponse, error)
@@ -821,6 +846,12 @@ func NewCompanyServiceHandler(svc CompanyServiceHandler, opts ...connect.Handler
 		CompanyServiceListCompaniesProcedure,
 		svc.ListCompanies,
 		connect.WithSchema(companyServiceMethods.ByName("ListCompanies")),
+		connect.WithHandlerOptions(opts...),
+	)
+	companyServiceGetCompanyHandler := connect.NewUnaryHandlerSimple(
+		CompanyServiceGetCompanyProcedure,
+		svc.GetCompany,
+		connect.WithSchema(companyServiceMethods.ByName("GetCompany")),
 		connect.WithHandlerOptions(opts...),
 	)
 	companyServiceListLinksHandler := connect.NewUnaryHandlerSimple(
@@ -863,6 +894,8 @@ func NewCompanyServiceHandler(svc CompanyServiceHandler, opts ...connect.Handler
 		switch r.URL.Path {
 		case CompanyServiceListCompaniesProcedure:
 			companyServiceListCompaniesHandler.ServeHTTP(w, r)
+		case CompanyServiceGetCompanyProcedure:
+			companyServiceGetCompanyHandler.ServeHTTP(w, r)
 		case CompanyServiceListLinksProcedure:
 			companyServiceListLinksHandler.ServeHTTP(w, r)
 		case CompanyServiceCheckLinksProcedure:
@@ -886,6 +919,10 @@ type UnimplementedCompanyServiceHandler struct{}
 
 func (UnimplementedCompanyServiceHandler) ListCompanies(context.Context, *v1.ListCompaniesRequest) (*v1.ListCompaniesResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tieback.operator.v1.CompanyService.ListCompanies is not implemented"))
+}
+
+func (UnimplementedCompanyServiceHandler) GetCompany(context.Context, *v1.GetCompanyRequest) (*v1.GetCompanyResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tieback.operator.v1.CompanyService.GetCompany is not implemented"))
 }
 
 func (UnimplementedCompanyServiceHandler) ListLinks(context.Context, *v1.ListLinksRequest) (*v1.ListLinksResponse, error) {
