@@ -37,12 +37,12 @@ func (b *Bus) openBucket(ctx context.Context, o Options) (*Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Bucket{stream: s, publisher: newPublisher(b.js, s, b.denials)}, nil
+	return &Bucket{stream: s, publisher: newPublisher(b.js, s, b.requests)}, nil
 }
 
 // Get returns a key's entry. For a key with wildcards it returns the newest of the entries that match.
 func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
-	ctx, cancel := answerContext(ctx)
+	ctx, cancel := b.publisher.requests.answerContext(ctx)
 	defer cancel()
 	m, err := newest(ctx, b.stream, topology.State.Subject(key))
 	switch {

@@ -1,7 +1,7 @@
 // Package bus publishes and consumes Tieback's messages on NATS JetStream. It is the only place that turns a handler's
 // error into an ack, a redelivery or a dead letter.
 //
-//	connect    bus.go, key.go, connstate.go; setup.go: streams and consumers
+//	connect    bus.go, key.go, connstate.go, requests.go; setup.go: streams and consumers
 //	publish    subject.go, messages.go, publisher.go (group commit), recent.go (duplicates), capacity.go (backpressure)
 //	consume    consumer.go, dispatcher.go, settle.go, attempts.go, quarantine.go, and package bus/scheduler (fairness)
 //	read       read.go, scan.go, losses.go
@@ -42,7 +42,7 @@ type Options struct {
 	Replicas        int         // minimum number of replicas of each stream; 0 means 1
 	Retention       topology.Retention
 	MaxBytes        uint64        // of all streams together; at nine tenths of it new deliveries are refused; 0: no limit
-	AckWait         time.Duration // of consumers without one of their own; 0: 30 s
+	AckWait         time.Duration // of consumers without one of their own; 0: 2 s
 	Log             *zap.Logger
 
 	Waiting func(why error) // called with each reason while Connect waits for the broker; may be nil
@@ -60,7 +60,7 @@ type Bus struct {
 	log        *zap.Logger
 	bucket     *Bucket
 	publishers map[Kind]*Publisher
-	denials    *denials
+	requests   *requests
 	streams    map[Kind]jetstream.Stream // as setUp found them; empty after ConnectReadOnly
 	quarantine quarantine                // shared by all consumers, as a poison message crashes the whole process
 	ackWait    time.Duration
@@ -111,7 +111,7 @@ func ConnectReadOnly(ctx context.Context, o Options) (*Bus, error) {
 
 // dial returns a bus without streams. Its connection may not be established yet.
 func dial(o Options) (*Bus, error) {
-	denied := &denials{}
+	pending := &requests{}
 	opts := []nats.Option{
 		nats.Name("tieback " + o.Name), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
 		nats.RetryOnFailedConnect(true),
@@ -119,7 +119,7 @@ func dial(o Options) (*Bus, error) {
 		nats.ReconnectBufSize(-1), nats.CustomInboxPrefix(topology.Inbox(cmp.Or(o.Name, "tieback"))),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			o.Log.Warn("the broker refused or dropped a message", zap.Error(err))
-			denied.report(err)
+			pending.denied(err)
 		}),
 	}
 	if o.InProcess != nil {
@@ -127,8 +127,8 @@ func dial(o Options) (*Bus, error) {
 	}
 	b := &Bus{
 		name: cmp.Or(o.Name, "tieback"), log: o.Log, ackWait: o.AckWait, managed: o.TopologyManaged,
-		denials: denied, publishers: map[Kind]*Publisher{}, streams: map[Kind]jetstream.Stream{},
-		conn: connState{lost: make(chan struct{}, 1), onWait: o.Waiting},
+		requests: pending, publishers: map[Kind]*Publisher{}, streams: map[Kind]jetstream.Stream{},
+		conn: connState{lost: make(chan struct{}, 1), onLost: pending.disconnected, onWait: o.Waiting},
 	}
 	opts = append(append(opts, nats.LameDuckModeHandler(b.leaveLameDuck)), b.conn.options()...)
 	nc, err := connect(o, opts)
@@ -157,7 +157,7 @@ func (b *Bus) setUp(ctx context.Context, o Options) error {
 			return err
 		}
 		b.streams[k] = s
-		b.publishers[k] = newPublisher(b.js, s, b.denials)
+		b.publishers[k] = newPublisher(b.js, s, b.requests)
 	}
 	if o.MaxBytes > 0 {
 		b.publishers[Delivery].capacity = &capacityGuard{js: b.js, max: o.MaxBytes}

@@ -30,6 +30,7 @@ const remindEvery = 30 * time.Second
 // connState is the state of the connection to the broker. The zero value is that of a client that never connected.
 type connState struct {
 	lost   chan struct{}   // capacity 1; signals a lost connection
+	onLost func()          // called for each lost connection
 	onWait func(why error) // Options.Waiting; may be nil
 
 	mu              sync.Mutex
@@ -47,6 +48,7 @@ func (s *connState) options() []nats.Option {
 			s.dialErr = err
 		}),
 		nats.DisconnectErrHandler(func(*nats.Conn, error) {
+			s.onLost()
 			select {
 			case s.lost <- struct{}{}:
 			default:

@@ -80,7 +80,7 @@ type Consumer struct {
 	Attempts    int           // attempts that a message has at least; 0: 12
 	Backoff     time.Duration // 0: 1 s
 	RetryFor    time.Duration // age up to which a message is retried in any case; 0: 15 minutes
-	AckWait     time.Duration // after which the broker redelivers a message without an ack; 0: 30 s. With a managed topology, the value configured at the broker is used
+	AckWait     time.Duration // after which the broker redelivers a message without an ack; 0: 2 s. With a managed topology, the value configured at the broker is used
 	Handle      Handler
 	// Paused reports whether no message of a company may start now. It is called often, and must be fast and safe for
 	// concurrent use. The end of a pause is noticed within a second. nil: no company is paused.
@@ -155,5 +155,14 @@ func (c Consumer) durable() topology.Durable {
 	return topology.Durable{Kind: c.Kind, Name: c.Name, Filter: c.Kind.Subjects()}
 }
 
-// defaultAckWait is the ack wait of consumers without one of their own.
-const defaultAckWait = 30 * time.Second
+// defaultAckWait is the ack wait of consumers without one of their own. It is how long the messages of a process that died wait.
+// A process that stalls for longer than extendAfter lets it end, and its running messages are attempted a second time
+// elsewhere.
+const defaultAckWait = 2 * time.Second
+
+// The ack wait of a message in flight is restarted when extendAfter has passed since the last time, give or take extendEvery. Both
+// are fractions of the ack wait. They do not grow with an ack wait longer than the default, so that it can be shortened while
+// processes run.
+func extendEvery(ackWait time.Duration) time.Duration { return min(ackWait, defaultAckWait) / 8 }
+
+func extendAfter(ackWait time.Duration) time.Duration { return 3 * extendEvery(ackWait) }

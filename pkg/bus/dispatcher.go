@@ -43,6 +43,7 @@ type prefetched struct {
 	malformed   error // why the subject does not parse; nil: it parses
 	redelivered bool  // an attempt may have begun in an earlier delivery
 	running     bool
+	lapsed      bool      // it was queued when its ack wait ended: the broker delivers it again, here or to another process
 	extended    time.Time // when the broker's ack wait was last restarted
 	result      scheduler.Result
 }
@@ -231,6 +232,11 @@ func (d *dispatcher) startReady(ctx context.Context) {
 	now := time.Now()
 	d.scheduler.Pause(d.Paused, now)
 	for p, ok := d.scheduler.Next(now); ok; p, ok = d.scheduler.Next(now) {
+		if p.lapsed || now.Sub(p.extended) > d.AckWait {
+			d.drop(p)
+			d.scheduler.Finish(p.subject.Company, p.sequence(), scheduler.Result{}, now)
+			continue
+		}
 		p.running = true
 		d.handlers.Go(func() {
 			defer d.finish(ctx, p)
@@ -249,6 +255,15 @@ func (d *dispatcher) startReady(ctx context.Context) {
 		defer d.mu.Unlock()
 		d.startReady(ctx)
 	})
+}
+
+// drop removes a queued message whose ack wait has ended, as after a stall of the process. Another process may have it. The caller
+// holds mu.
+func (d *dispatcher) drop(p *prefetched) {
+	p.lapsed = true
+	if d.inFlight[p.sequence()] == p {
+		delete(d.inFlight, p.sequence())
+	}
 }
 
 // finish removes a message that was settled and starts the next.
@@ -276,7 +291,7 @@ func (d *dispatcher) close() {
 
 // extendAckWait restarts the broker's ack wait of all messages in flight, until ctx ends.
 func (d *dispatcher) extendAckWait(ctx context.Context) {
-	tick := time.NewTicker(d.AckWait / 3)
+	tick := time.NewTicker(extendEvery(d.AckWait))
 	defer tick.Stop()
 	for {
 		select {
@@ -290,14 +305,17 @@ func (d *dispatcher) extendAckWait(ctx context.Context) {
 	}
 }
 
-// dueForExtension returns the messages in flight whose ack wait has run for more than a quarter. Most messages are settled
-// earlier.
+// dueForExtension returns the messages in flight whose ack wait was last restarted extendAfter ago. Most messages are settled
+// earlier. It drops the queued messages whose ack wait has ended.
 func (d *dispatcher) dueForExtension(now time.Time) []jetstream.Msg {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var due []jetstream.Msg
 	for _, p := range d.inFlight {
-		if now.Sub(p.extended) > d.AckWait/4 {
+		switch age := now.Sub(p.extended); {
+		case age > d.AckWait && !p.running:
+			d.drop(p)
+		case age > extendAfter(d.AckWait):
 			p.extended = now
 			due = append(due, p.Msg)
 		}

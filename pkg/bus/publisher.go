@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,7 +38,7 @@ type Publisher struct {
 	js           jetstream.JetStream
 	stream       jetstream.Stream
 	minBatch     int
-	denials      *denials
+	requests     *requests
 	capacity     *capacityGuard // nil: no limit
 	stalledSince atomic.Int64   // since when the broker has accepted no message, in Unix nanoseconds; 0: it accepts messages
 	lastFailure  atomic.Int64   // when the broker last did not accept a message, in Unix nanoseconds
@@ -65,10 +64,10 @@ type publication struct {
 	err      error
 }
 
-func newPublisher(js jetstream.JetStream, stream jetstream.Stream, d *denials) *Publisher {
+func newPublisher(js jetstream.JetStream, stream jetstream.Stream, r *requests) *Publisher {
 	cfg := stream.CachedInfo().Config
 	p := &Publisher{
-		js: js, stream: stream, minBatch: minBatch(cfg.Replicas), denials: d, queue: make(chan *publication, maxGroup), stop: make(chan struct{}),
+		js: js, stream: stream, minBatch: minBatch(cfg.Replicas), requests: r, queue: make(chan *publication, maxGroup), stop: make(chan struct{}),
 		epoch: func() uint64 { return connectionEpoch(js.Conn()) }, inFlight: map[string]*publication{}, recent: newRecent(cfg.MaxAge),
 	}
 	p.done.Go(p.run)
@@ -260,12 +259,15 @@ func (p *Publisher) commit(g []*publication) {
 }
 
 func (p *Publisher) batch(g []*publication) (*jetstreamext.BatchAck, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	msgs := make([]*nats.Msg, len(g))
+	msgs, subjects := make([]*nats.Msg, len(g)), make([]string, len(g))
 	for i, pub := range g {
+		subjects[i] = pub.msg.Subject
 		msgs[i] = &nats.Msg{Subject: pub.msg.Subject, Data: pub.msg.Data, Header: cloneHeader(pub.msg.Header)}
 	}
+	ctx, done := p.requests.await(context.Background(), subjects...)
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
 	return jetstreamext.PublishMsgBatch(ctx, p.js, msgs, jetstreamext.BatchFlowControl{AckTimeout: 5 * time.Second})
 }
 
@@ -276,7 +278,7 @@ func (p *Publisher) withoutDuplicates(g []*publication, err error) (rest []*publ
 	if !isWrongSequence(err) {
 		return g
 	}
-	ctx, cancel := answerContext(context.Background())
+	ctx, cancel := p.requests.answerContext(context.Background())
 	defer cancel()
 	refused := make([]bool, len(g))
 	var lookups errgroup.Group
@@ -353,7 +355,7 @@ const retryPublish = 250 * time.Millisecond
 // attempt publishes a message once. If the key may not write the subject, the error is nats.ErrPermissionViolation. It is
 // throttled, so that no stage gives the message up.
 func (p *Publisher) attempt(ctx context.Context, m *nats.Msg) error {
-	ctx, done := p.denials.await(ctx, m.Subject)
+	ctx, done := p.requests.await(ctx, m.Subject)
 	defer done()
 	try, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -366,52 +368,6 @@ func (p *Publisher) attempt(ctx context.Context, m *nats.Msg) error {
 			"the broker does not let this key write %s: run `provisioner keys` of this version, and give the broker the new users.conf: %w", m.Subject, denied)}
 	}
 	return err
-}
-
-// denials are the publishes of a connection that wait for a reply. The broker does not reply if the key lacks the permission: it
-// sends an error of the connection, which names the subject. The zero value is usable, concurrently.
-type denials struct {
-	mu      sync.Mutex
-	waiting map[*awaited]bool
-}
-
-// awaited is a publish that waits for a reply.
-type awaited struct {
-	subject string
-	deny    context.CancelCauseFunc
-}
-
-// await returns a context that ends with nats.ErrPermissionViolation as its cause if the broker denies a publish to subject
-// before done is called.
-func (d *denials) await(ctx context.Context, subject string) (_ context.Context, done func()) {
-	ctx, deny := context.WithCancelCause(ctx)
-	a := &awaited{subject, deny}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.waiting == nil {
-		d.waiting = map[*awaited]bool{}
-	}
-	d.waiting[a] = true
-	return ctx, func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		delete(d.waiting, a)
-		deny(nil)
-	}
-}
-
-// report ends the publishes that an error of the connection denies.
-func (d *denials) report(err error) {
-	if !errors.Is(err, nats.ErrPermissionViolation) {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for a := range d.waiting {
-		if strings.Contains(err.Error(), strconv.Quote(a.subject)) {
-			a.deny(err)
-		}
-	}
 }
 
 // deniedWait is how long a stage waits before it publishes again what its key may not write.

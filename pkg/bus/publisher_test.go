@@ -34,7 +34,7 @@ var errStored = &jetstream.APIError{Code: 400, ErrorCode: jetstream.JSErrCodeStr
 
 // publisherOf returns a publisher to the broker r, which is always connected.
 func publisherOf(t *testing.T, r *refusing) *Publisher {
-	p := newPublisher(r, reads{}, &denials{})
+	p := newPublisher(r, reads{}, &requests{})
 	p.epoch = func() uint64 { return 0 }
 	t.Cleanup(p.close)
 	return p

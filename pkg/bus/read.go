@@ -27,7 +27,7 @@ func answerContext(ctx context.Context) (context.Context, context.CancelFunc) {
 // Last returns the newest message of a subject, or of all subjects that match if s was returned by Any. It returns false
 // if there is none.
 func (b *Bus) Last(ctx context.Context, s Subject) (Message, bool, error) {
-	ctx, cancel := answerContext(ctx)
+	ctx, cancel := b.requests.answerContext(ctx)
 	defer cancel()
 	stream, err := b.streamOf(ctx, s.Kind)
 	if err != nil {
@@ -55,6 +55,9 @@ func (b *Bus) streamOf(ctx context.Context, k Kind) (jetstream.Stream, error) {
 // whose cached configuration still uses them gets no responder: newest reloads the configuration and tries again.
 func newest(ctx context.Context, s jetstream.Stream, subject string) (*jetstream.RawStreamMsg, error) {
 	m, err := s.GetLastMsgForSubject(ctx, subject)
+	if err != nil && errors.Is(context.Cause(ctx), nats.ErrDisconnected) {
+		return nil, nats.ErrDisconnected
+	}
 	if !errors.Is(err, nats.ErrNoResponders) {
 		return m, err
 	}

@@ -60,7 +60,7 @@ func (d *delivered) NakWithDelay(after time.Duration) error {
 // repeat processes a redelivered message with the broker m, and returns it with its redelivery delay.
 func repeat(t *testing.T, m *memory, handle Handler) *delivered {
 	t.Helper()
-	b := &Bus{log: zap.NewNop(), bucket: &Bucket{stream: reads{memory: m}, publisher: newPublisher(writes{memory: m}, reads{memory: m}, &denials{})}}
+	b := &Bus{log: zap.NewNop(), bucket: &Bucket{stream: reads{memory: m}, publisher: newPublisher(writes{memory: m}, reads{memory: m}, &requests{})}}
 	defer b.bucket.publisher.close()
 	c := Consumer{Name: "test", Kind: Delivery, AckWait: time.Minute, Handle: handle}
 	c.defaults()
