@@ -129,6 +129,7 @@ func (w *world) restartVictim(url string, requests []int64) (deaths, beside int)
 
 type victimProcess struct {
 	stdin io.Closer
+	kill  func() error // kill -9
 	died  chan int // the number of other bookings in flight
 }
 
@@ -143,7 +144,7 @@ func (w *world) startVictim(url string) *victimProcess {
 	stdout, err := cmd.StdoutPipe()
 	w.must(err)
 	w.must(cmd.Start())
-	v := &victimProcess{stdin: stdin, died: make(chan int, 1)}
+	v := &victimProcess{stdin: stdin, kill: cmd.Process.Kill, died: make(chan int, 1)}
 	go func() {
 		beside := 0
 		for in := bufio.NewScanner(stdout); in.Scan(); {
@@ -175,7 +176,7 @@ func runVictim(ctx context.Context) error {
 	p.Backoff, p.Log = time.Second/60, zap.NewNop()
 	pl := &run.Pipeline{App: p, Ledger: ledger.Open(run.LedgerDir(p.Settings.Data))}
 	p.Drivers["erp"] = deadly(pl.Ledger.Opener())
-	if err := p.Connect(ctx, bus.Options{URL: p.Settings.NATSURL, Name: "victim", AckWait: 2 * time.Second}); err != nil {
+	if err := p.Connect(ctx, bus.Options{URL: p.Settings.NATSURL, Name: "victim"}); err != nil {
 		return err
 	}
 	defer pl.Close()
