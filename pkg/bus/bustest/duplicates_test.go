@@ -240,3 +240,27 @@ func duplicatesModel(t *testing.T, seed uint64) {
 		}
 	}
 }
+
+// A purge is not noticed: a copy of a webhook is a duplicate for a minute longer. The sweep, which has looked the message up in the
+// stream, publishes it with Publish and is not answered from memory.
+func TestPurgedMessageCanBePublished(t *testing.T) {
+	t.Parallel()
+	b := bustest.Connect(t)
+	p := b.Publisher(bus.Delivery)
+	if err := p.PublishNew(t.Context(), delivery(1)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := b.JetStream().Stream(t.Context(), bus.Delivery.Stream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.PublishNew(t.Context(), delivery(1)); !errors.Is(err, bus.ErrDuplicate) {
+		t.Errorf("the webhook again: %v", err)
+	}
+	if err := p.Publish(t.Context(), delivery(1)); err != nil {
+		t.Errorf("the sweep: %v", err)
+	}
+}
