@@ -130,7 +130,7 @@ func (w *world) restartVictim(url string, requests []int64) (deaths, beside int)
 type victimProcess struct {
 	stdin io.Closer
 	kill  func() error // kill -9
-	died  chan int // the number of other bookings in flight
+	died  chan int     // the number of other bookings in flight
 }
 
 func (w *world) startVictim(url string) *victimProcess {
