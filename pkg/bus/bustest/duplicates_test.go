@@ -163,7 +163,7 @@ func duplicatesModel(t *testing.T, seed uint64) {
 			if err := b.JetStream().DeleteStream(t.Context(), spec.Name); err != nil {
 				t.Error(err)
 			}
-			if _, err := b.JetStream().CreateStream(t.Context(), spec.For(0)); err != nil {
+			if _, err := b.JetStream().CreateStream(t.Context(), spec.For(nil)); err != nil {
 				t.Error(err)
 			}
 		}},
