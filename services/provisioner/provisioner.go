@@ -3,8 +3,9 @@
 //
 //	provisioner               creates streams, buckets and durable consumers, or updates them to this version
 //	provisioner keys DIR      creates the nkeys that are missing in DIR, and the broker's users file
+//	provisioner cluster-keys NAME   does the same in Secrets of the Kubernetes namespace in which it runs
 //
-// Both are idempotent and may run while services run.
+// They are idempotent and may run while services run.
 package provisioner
 
 import (
@@ -22,6 +23,7 @@ import (
 
 const usage = `usage: provisioner [--wait 15m]
        provisioner keys [--users FILE] [--owner UID[:GID]] [--mode 0600] [--rotate | --retire] DIR
+       provisioner cluster-keys [--rotation NAME] [--pause 3m] NAME
 `
 
 // Run runs the command that args name and returns its exit code: 0 success, 1 failure, 2 wrong usage or settings.
@@ -29,6 +31,8 @@ func Run(ctx context.Context, args []string, getenv func(string) string, out, er
 	command := setUp
 	if len(args) > 0 && args[0] == "keys" {
 		command, args = keys, args[1:]
+	} else if len(args) > 0 && args[0] == "cluster-keys" {
+		command, args = clusterKeys, args[1:]
 	}
 	err := command(ctx, args, getenv, out)
 	var usageErr *usageError

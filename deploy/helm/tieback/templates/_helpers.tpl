@@ -223,6 +223,12 @@ endpoints of a controller in the cluster. */}}
 {{- if and $v.secrets.externalSecrets.enabled (not $v.secrets.externalSecrets.store) }}
 {{- fail "secrets.externalSecrets.enabled: set secrets.externalSecrets.store to the name of the SecretStore or ClusterSecretStore" }}
 {{- end }}
+{{- if and $v.keys.manage (or $v.secrets.externalSecrets.enabled $v.secrets.keys $v.secrets.natsUsers) }}
+{{- fail "keys.manage creates the Secrets of the keys: disable secrets.externalSecrets, and leave secrets.keys and secrets.natsUsers empty" }}
+{{- end }}
+{{- if and $v.keys.rotation (not $v.keys.manage) }}
+{{- fail "keys.rotation: set keys.manage, or rotate the keys with `provisioner keys --rotate`" }}
+{{- end }}
 {{- if and $v.secrets.externalSecrets.enabled $v.sandbox.enabled }}
 {{- fail "sandbox.enabled has secrets of its own: disable secrets.externalSecrets" }}
 {{- end }}
