@@ -167,6 +167,9 @@ func TestClusterKeys(t *testing.T) {
 	if accepted != len(topology.Users()) {
 		t.Errorf("the broker accepts %d keys", accepted)
 	}
+	if a.writes != len(topology.Users())+2 {
+		t.Errorf("an installation has %d writes; were the new keys rotated?", a.writes)
+	}
 	writes := a.writes
 	run("1")
 	run("")

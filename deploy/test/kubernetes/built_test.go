@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -56,6 +57,7 @@ func (v variant) with(feature string) bool { return slices.Contains(v.features, 
 //	console      the console is installed; console-ingress: and reachable from outside
 //	erp          the ERP's connector is outside the cluster
 //	issuer       cert-manager makes the certificates
+//	keys         Jobs manage the broker's keys
 //	keda, hpa, monitoring, external (External Secrets), openshift, shared (namespace), digests
 func variants() []variant {
 	nginx := []string{"three", "ingress", "type-nginx", "console", "console-ingress", "erp", "issuer"}
@@ -75,6 +77,7 @@ func variants() []variant {
 				"networkPolicies.broker[0].to[0].namespaceSelector.matchLabels.name=messaging", "networkPolicies.broker[0].ports[0].port=4222"}},
 		{name: "TLS to the broker of the chart", set: []string{"nats.create=true", "nats.tls.enabled=true", "secrets.externalSecrets.enabled=true", "secrets.externalSecrets.store=vault"},
 			features: []string{"nats", "three", "tls", "console", "external"}},
+		{name: "keys", example: "local", set: []string{"keys.manage=true", "keys.rotation=2026-12"}, features: []string{"sandbox", "nats", "console", "keys"}},
 		{name: "digests", set: []string{"image.digests.ingest=sha256:" + strings.Repeat("0", 64), "image.pullSecrets[0]=registry", "image.tag=1.2.3"},
 			features: []string{"three", "console", "digests"}},
 		// Names that have nothing of the default ones.
@@ -123,7 +126,7 @@ type object struct {
 	metav1.Object
 	typed runtime.Object
 	kind  string
-	name  string // without the prefix of the installation's names and, for a Job, the digest
+	name  string // without the prefix of the installation's names; of a Job: the label app.kubernetes.io/name
 }
 
 // built has the manifests of a variant.
@@ -218,7 +221,7 @@ func build(t *testing.T, v variant) built {
 		o := decode(t, []byte(raw))
 		o.name = strings.TrimPrefix(o.GetName(), v.prefix+"-")
 		if o.kind == "Job" {
-			o.name = o.name[:strings.LastIndex(o.name, "-")]
+			o.name = o.GetLabels()["app.kubernetes.io/name"]
 		}
 		b = append(b, o)
 	}
@@ -240,7 +243,7 @@ var decoder = func() runtime.Decoder {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		appsv1.AddToScheme, autoscalingv2.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme,
-		networkingv1.AddToScheme, policyv1.AddToScheme, monitoringv1.AddToScheme, gatewayv1.Install, addOperators,
+		networkingv1.AddToScheme, policyv1.AddToScheme, rbacv1.AddToScheme, monitoringv1.AddToScheme, gatewayv1.Install, addOperators,
 	} {
 		if err := add(scheme); err != nil {
 			panic(err)

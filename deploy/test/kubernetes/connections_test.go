@@ -63,6 +63,9 @@ func connections(v variant) []connection {
 			all = append(all, connection{"the ingress controller", service, "9090"})
 		}
 	}
+	if v.with("keys") {
+		all = append(all, connection{"keys", "the API server", "443"}, connection{"keys", "the API server", "6443"}, connection{"keys", "DNS", port})
+	}
 	if v.with("issuer") {
 		all = append(all, connection{"the ingress controller", "solver", "8089"}, connection{"solver", "DNS", "53"})
 	}
@@ -93,6 +96,8 @@ var outside = map[string]string{
 	"kubernetes.io/metadata.name=openshift-user-workload-monitoring app.kubernetes.io/name=prometheus": "Prometheus",
 	"0.0.0.0/0 [10.0.0.0/8 100.64.0.0/10 169.254.0.0/16 172.16.0.0/12 192.168.0.0/16]":                 "the internet",
 	"::/0 [fc00::/7 fe80::/10]":             "the internet",
+	"0.0.0.0/0 []":                          "the API server",
+	"::/0 []":                               "the API server",
 	"203.0.113.10/32 []":                    "the ERP",
 	"10.0.40.10/32 []":                      "the ERP",
 	"name=messaging":                        "the broker",

@@ -12,6 +12,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
@@ -93,6 +94,9 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"nats.replicas=9":                                "at '/nats/replicas': maximum: got 9, want 5",
 		"autoscaling.min=1":                              "at '/autoscaling/min': minimum: got 1, want 2",
 
+		"keys.manage=true,secrets.keys=mine":                                  "keys.manage creates the Secrets of the keys",
+		"keys.rotation=1x":                                                    "keys.rotation: set keys.manage",
+		"keys.rotation=A":                                                     "at '/keys/rotation'",
 		"ingress.type=nginx":                                                  "ingress.type is nginx: set ingress.host",
 		"ingress.type=alb,ingress.host=a.example.com":                         "ingress.type is alb: set networkPolicies.ingress",
 		"ingress.type=gateway,ingress.host=a.example.com":                     "networkPolicies.ingress",
@@ -279,7 +283,7 @@ func TestValuesReachManifests(t *testing.T) {
 // A Job cannot be changed, so each install, upgrade and change of the settings creates one of another name.
 func TestProvisionerRunsAgain(t *testing.T) {
 	name := func(v variant) string {
-		for _, j := range of[*batchv1.Job](build(t, v)) {
+		if j := of[*batchv1.Job](build(t, v))["provisioner"]; j != nil {
 			a := j.Annotations
 			if a["argocd.argoproj.io/hook"] != "Sync" || a["argocd.argoproj.io/hook-delete-policy"] != "BeforeHookCreation" {
 				t.Errorf("annotations: %v", a)
@@ -299,11 +303,69 @@ func TestProvisionerRunsAgain(t *testing.T) {
 	}
 }
 
+// The Jobs of the keys may read and change the secrets of the keys, and no others. The first runs before everything else.
+func TestKeys(t *testing.T) {
+	secrets := []string{"tieback-keys", "tieback-nats-users"}
+	for _, user := range topology.Users() {
+		secrets = append(secrets, "tieback-nkey-"+user)
+	}
+	slices.Sort(secrets)
+	each(t, func(t *testing.T, v variant, b built) {
+		hooks, jobs := 0, 0
+		for _, o := range b {
+			a := o.GetAnnotations()
+			if (a["helm.sh/hook"] != "") != (a["argocd.argoproj.io/hook"] == "PreSync") {
+				t.Errorf("%s %s: %v", o.kind, o.GetName(), a)
+			}
+			if a["helm.sh/hook"] != "" {
+				hooks++
+				if a["helm.sh/hook"] != "pre-install,pre-upgrade" || a["helm.sh/hook-delete-policy"] != "before-hook-creation" || (a["helm.sh/hook-weight"] == "-5") != (o.kind == "Job") {
+					t.Errorf("%s %s: %v", o.kind, o.GetName(), a)
+				}
+			}
+			switch typed := o.typed.(type) {
+			case *rbacv1.Role:
+				names := slices.Sorted(slices.Values(typed.Rules[1].ResourceNames))
+				if len(typed.Rules) != 2 || !slices.Equal(typed.Rules[0].Verbs, []string{"create"}) || !slices.Equal(typed.Rules[1].Verbs, []string{"get", "patch"}) ||
+					!slices.Equal(names, secrets) || !slices.Equal(typed.Rules[1].Resources, []string{"secrets"}) {
+					t.Errorf("%+v", typed.Rules)
+				}
+			case *rbacv1.RoleBinding:
+				if s := typed.Subjects; len(s) != 1 || s[0].Name != "tieback-keys" || s[0].Namespace != v.namespace || typed.RoleRef.Name != "tieback-keys" {
+					t.Errorf("%+v", typed)
+				}
+			case *batchv1.Job:
+				if o.name != "keys" {
+					continue
+				}
+				jobs++
+				want := []string{"cluster-keys", "tieback"}
+				if a["helm.sh/hook"] == "" {
+					want = []string{"cluster-keys", "--rotation=2026-12", "tieback"}
+				}
+				if args := typed.Spec.Template.Spec.Containers[0].Args; !slices.Equal(args, want) || typed.Spec.Template.Spec.RestartPolicy != corev1.RestartPolicyNever {
+					t.Errorf("%s: %q", o.GetName(), args)
+				}
+			}
+		}
+		want, wantJobs := 0, 0
+		if v.with("keys") {
+			want, wantJobs = 5, 2
+		}
+		if hooks != want || jobs != wantJobs {
+			t.Errorf("%d objects are hooks, %d jobs", hooks, jobs)
+		}
+	})
+}
+
 // Argo CD starts the services after the provisioner has ended, and the provisioner after the broker is ready.
 func TestArgoWaves(t *testing.T) {
 	each(t, func(t *testing.T, _ variant, b built) {
 		for _, o := range b {
 			want := ""
+			if o.name == "keys" {
+				continue // see TestKeys
+			}
 			switch o.typed.(type) {
 			case *batchv1.Job:
 				want = "1"
