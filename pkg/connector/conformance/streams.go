@@ -40,12 +40,7 @@ type streaming struct {
 
 // stream opens a stream. It ends with ctx at the latest.
 func (s *suite) stream(ctx context.Context) *streaming {
-	if !s.caps.PutStream {
-		panic(failure{leaveOut("the connector does not offer PutStream")})
-	}
-	if s.target.Stream == nil {
-		panic(failure{leaveOut("the target can't open a PutStream")})
-	}
+	check(s.streams())
 	ctx, end := context.WithCancel(ctx)
 	w, err := s.target.Stream(ctx)
 	if err != nil {
@@ -57,6 +52,17 @@ func (s *suite) stream(ctx context.Context) *streaming {
 		limit = 1 << 10
 	}
 	return &streaming{PutStream: w, end: end, limit: limit, answered: map[uint64]bool{}}
+}
+
+// streams returns why no stream can be opened, or nil.
+func (s *suite) streams() error {
+	switch {
+	case !s.caps.PutStream:
+		return leaveOut("the connector does not offer PutStream")
+	case s.target.Stream == nil:
+		return leaveOut("the target can't open a PutStream")
+	}
+	return nil
 }
 
 // send sends a record. It first receives answers if the connector's limit of concurrent calls is reached.
@@ -414,6 +420,7 @@ func fullStream(ctx context.Context, s *suite) error {
 
 // stoppedStream stops the connector with records under way.
 func stoppedStream(ctx context.Context, s *suite) error {
+	check(s.streams())
 	if s.target.Stop == nil {
 		return leaveOut("the target has no way to stop the connector in good order")
 	}
