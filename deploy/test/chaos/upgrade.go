@@ -26,8 +26,8 @@ const (
 	// time.
 	casts    = 10
 	castsOff = 6 * time.Second
-	// ackWait is the time after which the broker redelivers a message of a process that ended.
-	ackWait = 30 * time.Second
+	// late is how long an event may take while processes are replaced.
+	late = 30 * time.Second
 )
 
 // cast returns the companies of a cluster.
@@ -216,11 +216,11 @@ func (p *plays) report() scenario.Report {
 }
 
 func (r *rolling) print(out io.Writer, v *verdict) {
-	late, slowest := 0, time.Duration(0)
+	lates, slowest := 0, time.Duration(0)
 	for _, cl := range v.waits {
 		slowest = max(slowest, cl.took)
-		if cl.took > ackWait {
-			late++
+		if cl.took > late {
+			lates++
 			v.trouble = append(v.trouble, fmt.Sprintf("%s waited %.1f s, from %s on", cl.what, cl.took.Seconds(), cl.from.UTC().Format(time.RFC3339Nano)))
 		}
 	}
@@ -229,5 +229,5 @@ func (r *rolling) print(out io.Writer, v *verdict) {
 	fmt.Fprintf(out, "rolling, seed %d, %d node(s): %s, %d events, %d of them clicked while something was replaced, %d restarts, %d lost, %d doubled, %d stuck, %d wrong, longest drain %.1f s (%s), "+
 		"slowest event %.1f s, %d slower than %v, %d deliveries sent again, %d records compared, in %.0f s\n",
 		v.seed, v.nodes, map[bool]string{true: "ok", false: "FAILED"}[v.ok()], v.events, v.underFire, len(r.turns), len(v.lost), len(v.doubled), len(v.stuck), len(v.wrong),
-		longest.drain.Seconds(), longest.what, slowest.Seconds(), late, ackWait, r.cl.balancer.refusals(), v.records, v.took.Seconds())
+		longest.drain.Seconds(), longest.what, slowest.Seconds(), lates, late, r.cl.balancer.refusals(), v.records, v.took.Seconds())
 }
