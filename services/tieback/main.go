@@ -250,7 +250,8 @@ func benchCommand() *cobra.Command {
 the folder of this program; make bench builds them there.
 
 With --recovery, kill each process with SIGKILL in turn, restart it, and measure the time until all events are closed. With --quota,
-measure the calls to Procore per event where its limits are scarce. With --fair, measure how much another company's load or failure
+measure the calls to Procore per event where its limits are scarce. With --scale, measure the CPU time per event with 1, 100 and 1,000
+companies. With --backlog 100000, measure rate and memory while that many waiting events are processed. With --fair, measure how much another company's load or failure
 delays a company's exports. With --viewers 50, measure the throughput and CPU time without and with 50 viewers of the console's first
 page, alternately. The console and the viewers run in processes of their own. With --stored 1000,10000, measure the memory, disk and restart of
 a broker with what it keeps at these rates, in events per day.
@@ -270,6 +271,8 @@ Exit code 0: measured. 1: the measurement failed, or a pipeline lost, doubled or
 	cmd.Flags().IntVar(&o.Seconds, "seconds", 2, "duration of the steady part of a round in seconds")
 	cmd.Flags().BoolVar(&o.Full, "full", false, "5 rounds of 20,000 events and 20 seconds, then --quota and --recovery")
 	cmd.Flags().StringVar(&o.Programs, "programs", "", "folder with the programs of the services; default: the folder of this program")
+	cmd.Flags().BoolVar(&o.Scale, "scale", false, "measure the CPU time per event with 1, 100 and 1,000 companies")
+	cmd.Flags().IntVar(&o.Backlog, "backlog", 0, "measure while this many waiting events are processed")
 	cmd.Flags().BoolVar(&o.Quota, "quota", false, "measure the calls to Procore per event with the limits of 3,600 calls per hour and of 25 in 10 seconds")
 	cmd.Flags().BoolVar(&o.Recovery, "recovery", false, "kill each process with SIGKILL in turn and measure the recovery")
 	cmd.Flags().StringVar(&o.Profile, "cpuprofile", "", "with --viewers: write a CPU profile to this file")

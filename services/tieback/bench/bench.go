@@ -31,6 +31,8 @@ type Options struct {
 	Seconds  int    // duration of the steady part
 	Programs string // the folder with the programs of the services; "": that of this program
 	Full     bool   // 5 rounds of 20,000 events and 20 seconds, then Quota and Recovery
+	Scale    bool   // measure the CPU time per event with 1, 100 and 1,000 companies instead
+	Backlog  int    // measure how this many events that wait are processed instead; 0: not
 	Quota    bool   // measure the calls to Procore per event where its limits are scarce instead
 	Recovery bool   // kill each process with SIGKILL and measure the recovery instead
 
@@ -73,6 +75,10 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 	case o.Full:
 		o.Rounds, o.Events, o.Seconds = 5, 20_000, 20
 		measurements = append(measurements, compare, quota, recovery)
+	case o.Scale:
+		measurements = append(measurements, scale)
+	case o.Backlog > 0:
+		measurements = append(measurements, backlog)
 	case o.Quota:
 		measurements = append(measurements, quota)
 	case o.Recovery:

@@ -16,14 +16,11 @@ import (
 
 // exporter does by hand what a pipeline does with an export.
 type exporter struct {
-	t        *testing.T
-	w        *world
-	server   string
-	token    string
-	request  int64
-	payload  map[string]any
-	contract int64
-	line     int64
+	t      *testing.T
+	w      *world
+	server string
+	token  string
+	pressed
 }
 
 func newExporter(t *testing.T) *exporter {
@@ -36,14 +33,9 @@ func newExporter(t *testing.T) *exporter {
 	t.Cleanup(srv.Close)
 	e := &exporter{t: t, w: w, server: srv.URL}
 	var err error
-	if e.payload, err = w.sb.Sample(measured, "create_commitment", nil); err != nil {
+	if e.pressed, err = w.press(measured, "create_commitment", nil); err != nil {
 		t.Fatal(err)
 	}
-	if e.request, err = w.sb.Press(measured, "create_commitment", e.payload); err != nil {
-		t.Fatal(err)
-	}
-	e.contract = sandbox.GetID(e.payload, "request_data.commitment.id")
-	e.line = sandbox.GetID(e.payload, "request_data.commitment_items[].id")
 	resp, err := http.PostForm(srv.URL+"/oauth/token", url.Values{"grant_type": {"client_credentials"}, "client_id": {local.ClientID}, "client_secret": {"secret"}})
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +66,7 @@ func (e *exporter) mark(commitment, line string) {
 
 func (e *exporter) close(status string) {
 	e.t.Helper()
-	r, _ := e.w.sb.Request(e.request)
+	r, _ := e.w.sb.Request(e.id)
 	path := fmt.Sprintf("%s/rest/v1.0/companies/%d/erp_request_details/%d", e.server, int64(measured), r.Details[0].ID)
 	req, err := http.NewRequestWithContext(e.t.Context(), http.MethodPatch, path, bytes.NewReader(fmt.Appendf(nil, `{"request_detail":{"status":%q,"messages":[]}}`, status)))
 	if err != nil {
@@ -111,7 +103,7 @@ func TestCheckFindsWhatAPipelineDidWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := newExporter(t)
 			c.do(e)
-			err := e.w.check(e.request, e.payload)
+			err := e.w.check(e.pressed)
 			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error %v, want %q", err, c.want)
 			}

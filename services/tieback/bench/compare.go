@@ -65,17 +65,24 @@ func round(ctx context.Context, o Options, s shape) (m sample, err error) {
 	if _, err := export(200, 0); err != nil { // warm up tokens, connections and caches
 		return m, err
 	}
-	steady, err := export(o.Rate*o.Seconds, o.Rate)
+	steady, err := r.export(ctx, o.Rate*o.Seconds, o.Rate)
 	if err != nil {
 		return m, err
 	}
 	m.p50, m.p99 = steady.latency(0.50), steady.latency(0.99)
+	burst, err := r.burst(ctx, o.Events)
+	burst.p50, burst.p99 = m.p50, m.p99
+	return burst, err
+}
+
+// burst measures n exports without a pause.
+func (r *rig) burst(ctx context.Context, n int) (m sample, err error) {
 	settle()
 	before, err := r.usage()
 	if err != nil {
 		return m, err
 	}
-	burst, err := export(o.Events, 0)
+	burst, err := r.export(ctx, n, 0)
 	if err != nil {
 		return m, err
 	}
@@ -84,12 +91,12 @@ func round(ctx context.Context, o Options, s shape) (m sample, err error) {
 	if err != nil {
 		return m, err
 	}
-	thousands := float64(o.Events) / 1000
-	m.rate = float64(o.Events) / burst.seconds()
+	thousands := float64(n) / 1000
+	m.rate = float64(n) / burst.seconds()
 	m.cpu, m.broker = (after.cpu-before.cpu)/thousands, (after.broker-before.broker)/thousands
 	m.others = (after.others - before.others) / after.at.Sub(before.at).Seconds() / float64(runtime.NumCPU())
-	m.ackP99, m.calls = quantile(burst.Acks, 0.99), float64(burst.Calls)/float64(o.Events)
-	pipeline, broker, _ := r.memory()
+	m.ackP99, m.calls = quantile(burst.Acks, 0.99), float64(burst.Calls)/float64(n)
+	pipeline, broker := r.memory()
 	m.memory = pipeline + broker
 	return m, nil
 }

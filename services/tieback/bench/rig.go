@@ -19,10 +19,11 @@ import (
 
 // shape is a way to run a pipeline.
 type shape struct {
-	name     string
-	embedded bool                         // the broker is in the pipeline's process
-	parts    func(*rig) []*process        // its processes; webhooks go to the last one
-	missing  func(programs string) string // a program that is missing; nil: none is needed
+	name      string
+	companies int                          // with a client each; 0: one
+	embedded  bool                         // the broker is in the pipeline's process
+	parts     func(*rig) []*process        // its processes; webhooks go to the last one
+	missing   func(programs string) string // a program that is missing; nil: none is needed
 }
 
 // shapes are what is compared. The first is the one with which the others are compared.
@@ -52,14 +53,15 @@ func missingService(programs string) string {
 
 // rig is a pipeline with a broker, a Procore and an ERP of its own, each a process. All its files are in a new directory.
 type rig struct {
-	dir      string
-	programs string // the folder of the services' programs
-	secrets  local.Secrets
-	webhook  string // the address to which Procore delivers
-	nats     string // the broker's URL; "": it is embedded
-	broker   *process
-	procore  *child
-	parts    []*process
+	dir       string
+	companies map[int64]string // with their clients
+	programs  string           // the folder of the services' programs
+	secrets   local.Secrets
+	webhook   string // the address to which Procore delivers
+	nats      string // the broker's URL; "": it is embedded
+	broker    *process
+	procore   *child
+	parts     []*process
 }
 
 // newRig starts all processes of a shape, and waits until webhooks are accepted.
@@ -68,7 +70,7 @@ func newRig(ctx context.Context, o Options, s shape, env ...string) (*rig, error
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{dir: dir, programs: o.Programs, secrets: local.NewSecrets(), webhook: freePort()}
+	r := &rig{companies: manyClients(max(s.companies, 1)), dir: dir, programs: o.Programs, secrets: local.NewSecrets(), webhook: freePort()}
 	if err := r.start(ctx, s, env); err != nil {
 		r.close()
 		return nil, err
@@ -85,7 +87,7 @@ func (r *rig) start(ctx context.Context, s shape, env []string) (err error) {
 			return err
 		}
 	}
-	if r.procore, err = startSandbox(ctx, r.dir, r.secrets, "http://"+r.webhook+"/webhooks/procore/", append(env, "BENCH_DUPLICATES=0.05", "BENCH_API_VERSION=v2.0")...); err != nil {
+	if r.procore, err = startSandbox(ctx, r.dir, r.secrets, "http://"+r.webhook+"/webhooks/procore/", append(env, "BENCH_DUPLICATES=0.05", "BENCH_API_VERSION=v2.0", fmt.Sprintf("BENCH_COMPANIES=%d", len(r.companies)))...); err != nil {
 		return err
 	}
 	r.parts = s.parts(r)
@@ -102,7 +104,7 @@ func (r *rig) start(ctx context.Context, s shape, env []string) (err error) {
 func (r *rig) export(ctx context.Context, n, rate int) (result, error) {
 	limit, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(n)*time.Second/20)
 	defer cancel()
-	a, err := r.procore.exportType(limit, measured, "create_commitment", n, rate)
+	a, err := r.procore.exportType(limit, 0, "create_commitment", n, rate)
 	if limit.Err() == nil || ctx.Err() != nil {
 		return a, err
 	}
@@ -155,30 +157,26 @@ func (r *rig) separate() []*process {
 // connector writes the companies file and returns the connector that it names.
 func (r *rig) connector() []*process {
 	addr := freePort()
-	text := fmt.Sprintf(`companies:
-  - id: %d
-    name: Bench
-    client_id: %s
-    client_secret: %s
-    webhook_tokens: [%s]
-    standard_cost_code_list_id: %d
-    connector: {driver: remote, address: %q, tls: "off"}
-`, int64(measured), local.ClientID, r.secrets.ClientSecret, r.secrets.WebhookToken, local.CostCodeList, addr)
-	hashes := tokenhash.Hashes{measured: {tokenhash.Of(r.secrets.WebhookToken)}}
-	err := errors.Join(os.WriteFile(r.companies(), []byte(text), 0o600), company.WriteWebhookTokenHashes(r.dir+"/webhooks.json", hashes))
+	text, hashes := "companies:\n", tokenhash.Hashes{}
+	for id, client := range r.companies {
+		text += fmt.Sprintf("  - {id: %d, name: Bench, client_id: %s, client_secret: %s, webhook_tokens: [%s], standard_cost_code_list_id: %d, connector: {driver: remote, address: %q, tls: \"off\"}}\n",
+			id, client, r.secrets.ClientSecret, r.secrets.WebhookToken, local.CostCodeList, addr)
+		hashes[id] = []tokenhash.Hash{tokenhash.Of(r.secrets.WebhookToken)}
+	}
+	err := errors.Join(os.WriteFile(r.companiesFile(), []byte(text), 0o600), company.WriteWebhookTokenHashes(r.dir+"/webhooks.json", hashes))
 	if err != nil { // then the services say which file they miss
 		fmt.Fprintln(os.Stderr, "tieback bench:", err)
 	}
 	return []*process{part("connector", r.dir, "BENCH_LISTEN="+addr, "BENCH_PROCORE="+r.procore.url)}
 }
 
-func (r *rig) companies() string { return filepath.Join(r.dir, "companies.yaml") }
+func (r *rig) companiesFile() string { return filepath.Join(r.dir, "companies.yaml") }
 
 // settings are the environment of Tieback's services: the defaults, except addresses and files.
 func (r *rig) settings() []string {
 	return []string{
 		"TIEBACK_DATA=" + filepath.Join(r.dir, "data"), "TIEBACK_NATS_URL=" + r.nats, "TIEBACK_PROCORE_API_URL=" + r.procore.url, "TIEBACK_PROCORE_LOGIN_URL=" + r.procore.url,
-		"TIEBACK_COMPANIES=" + r.companies(), "TIEBACK_WEBHOOKS=" + r.dir + "/webhooks.json", "TIEBACK_LOG_LEVEL=error",
+		"TIEBACK_COMPANIES=" + r.companiesFile(), "TIEBACK_WEBHOOKS=" + r.dir + "/webhooks.json", "TIEBACK_LOG_LEVEL=error",
 		"TIEBACK_INGEST_ADDR=" + r.webhook, "TIEBACK_ADMIN_ADDR=" + freePort(), "TIEBACK_CONSOLE_ADDR=" + freePort(),
 	}
 }
@@ -216,17 +214,16 @@ func (r *rig) usage() (u usage, err error) {
 	return u, nil
 }
 
-// memory returns the largest resident memory of the pipeline's processes together and of the broker's, and both together now, in MiB.
-func (r *rig) memory() (pipeline, broker, now float64) {
+// memory returns the largest resident memory of the pipeline's processes together and of the broker's, in MiB.
+func (r *rig) memory() (pipeline, broker float64) {
 	for _, p := range r.parts {
-		peak, current := p.memory()
-		pipeline, now = pipeline+peak, now+current
+		peak, _ := p.memory()
+		pipeline += peak
 	}
 	if r.broker != nil {
-		peak, current := r.broker.memory()
-		broker, now = peak, now+current
+		broker, _ = r.broker.memory()
 	}
-	return pipeline, broker, now
+	return pipeline, broker
 }
 
 // parts are the programs that Options.Part names. They get their settings by environment variables that begin with BENCH_.
@@ -242,7 +239,7 @@ var parts = map[string]func(context.Context, func(string) string) error{
 	"reference": func(ctx context.Context, getenv func(string) string) error {
 		return reference.Run(ctx, reference.Config{
 			Listen: getenv("BENCH_LISTEN"), NATS: getenv("BENCH_NATS"), Procore: getenv("BENCH_PROCORE"), ERP: getenv("BENCH_PROCORE"),
-			Company: measured, ClientID: local.ClientID, ClientSecret: getenv("BENCH_SECRET"), WebhookToken: getenv("BENCH_TOKEN"),
+			Company: measured, ClientID: clientID(0), ClientSecret: getenv("BENCH_SECRET"), WebhookToken: getenv("BENCH_TOKEN"),
 		})
 	},
 }

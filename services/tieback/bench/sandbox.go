@@ -36,6 +36,7 @@ var clients = map[int64]string{measured: local.ClientID, neighbour: "neighbour"}
 //	/load?company=&rate=&seconds=    starts exporting vendors and does not wait
 //	/sync?company=                   starts a sync of vendors
 //	/failure?kind=                   quota: the neighbour's rate limit becomes 100 per hour; secret: its secret is revoked
+//	/progress                        the progress of the export
 //	/limits?hourly=&spike=           sets the rate limits of the measured company; -1: none
 func serveSandbox(ctx context.Context, getenv func(string) string) error {
 	w := &world{books: newBooks()}
@@ -74,6 +75,7 @@ func serveSandbox(ctx context.Context, getenv func(string) string) error {
 			}
 			return true, w.sb.SetLimits(neighbour, 100, -1)
 		},
+		"GET /progress": func(*http.Request) (any, error) { return w.progress(), nil },
 		"GET /limits": func(r *http.Request) (any, error) {
 			return true, w.sb.SetLimits(measured, number(r, "hourly"), number(r, "spike"))
 		},
@@ -128,10 +130,12 @@ func clientsOf(getenv func(string) string) map[int64]string {
 func manyClients(n int) map[int64]string {
 	all := map[int64]string{}
 	for i := range n {
-		all[measured+int64(i)] = fmt.Sprintf("client-%d", i)
+		all[measured+int64(i)] = clientID(i)
 	}
 	return all
 }
+
+func clientID(n int) string { return fmt.Sprintf("client-%d", n) }
 
 // number returns a parameter that the parent process has sent.
 func number(r *http.Request, name string) int {
@@ -145,8 +149,10 @@ type world struct {
 	books     *books
 	companies []int64 // sorted
 
-	mu   sync.Mutex
-	acks []time.Duration // of the webhook calls since the last export began
+	mu     sync.Mutex      // guards the fields below, which are of the running export
+	acks   []time.Duration // durations of webhook calls that were acknowledged
+	open   []int64         // requests that were open at the last look
+	closed int
 }
 
 // delivered records the duration of a webhook call that was acknowledged.
@@ -159,52 +165,81 @@ func (w *world) delivered(took time.Duration, status int) {
 	w.acks = append(w.acks, took)
 }
 
-// takeAcks returns the durations since the last call.
-func (w *world) takeAcks() []time.Duration {
+// begin forgets the last export.
+func (w *world) begin() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	acks := w.acks
-	w.acks = nil
-	return acks
+	w.acks, w.open, w.closed = nil, nil, 0
 }
 
+// pressed records a request.
+func (w *world) pressed(id int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open = append(w.open, id)
+}
+
+func (w *world) progress() progress {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before := len(w.open)
+	w.open = slices.DeleteFunc(w.open, func(id int64) bool { r, _ := w.sb.Request(id); return r.IsClosed() })
+	w.closed += before - len(w.open)
+	return progress{Acked: len(w.acks), Closed: w.closed}
+}
+
+// acknowledged returns the durations of the webhook calls.
+func (w *world) acknowledged() []time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.acks)
+}
+
+// prepared is how many payloads are made before the first press, so that this does not slow down a burst. More would take much memory.
+const prepared = 20_000
+
 // export presses Export n times, rate times per second (0: without a pause), waits for the end of all requests, and checks each.
+// company 0 is all companies in turn.
 func (w *world) export(ctx context.Context, company int64, eventType string, n, rate int) (result, error) {
 	companies := []int64{company}
 	if company == 0 {
 		companies = w.companies
 	}
-	payloads := make([]map[string]any, n)
+	payloads := make([]map[string]any, min(n, prepared))
 	for i := range payloads {
 		var err error
 		if payloads[i], err = w.sb.Sample(companies[i%len(companies)], eventType, nil); err != nil {
 			return result{}, err
 		}
 	}
-	w.takeAcks()
+	w.begin()
 	start, calls := time.Now(), w.sb.TotalCalls()
-	ids := make([]int64, n)
-	for i, payload := range payloads {
+	made := make([]pressed, n)
+	for i := range made {
 		if rate > 0 {
 			time.Sleep(time.Until(start.Add(time.Duration(i) * time.Second / time.Duration(rate))))
 		}
+		var payload map[string]any
+		if i < len(payloads) {
+			payload, payloads[i] = payloads[i], nil
+		}
 		var err error
-		if ids[i], err = w.sb.Press(companies[i%len(companies)], eventType, payload); err != nil {
+		if made[i], err = w.press(companies[i%len(companies)], eventType, payload); err != nil {
 			return result{}, err
 		}
 	}
 	r := result{Exports: make([]export, n)}
-	for i, id := range ids {
-		req, err := w.sb.Wait(ctx, id)
+	for i, p := range made {
+		req, err := w.sb.Wait(ctx, p.id)
 		if err != nil {
-			return result{}, fmt.Errorf("request %d: %w", id, err)
+			return result{}, fmt.Errorf("request %d: %w", p.id, err)
 		}
 		r.Exports[i] = export{req.Clicked, req.Closed}
 	}
-	r.Calls, r.Acks = w.sb.TotalCalls()-calls, w.takeAcks()
-	for i, id := range ids {
-		if err := w.check(id, payloads[i]); err != nil {
-			return result{}, fmt.Errorf("request %d: %w", id, err)
+	r.Calls, r.Acks = w.sb.TotalCalls()-calls, w.acknowledged()
+	for _, p := range made {
+		if err := w.check(p); err != nil {
+			return result{}, fmt.Errorf("request %d: %w", p.id, err)
 		}
 	}
 	if bad := w.sb.Violations(); len(bad) > 0 {
@@ -213,28 +248,46 @@ func (w *world) export(ctx context.Context, company int64, eventType string, n, 
 	return r, nil
 }
 
+// pressed is a request and, if it is the export of a commitment, its records.
+type pressed struct{ id, contract, line int64 }
+
+// press presses a button. payload may be nil.
+func (w *world) press(company int64, eventType string, payload map[string]any) (p pressed, err error) {
+	if payload == nil {
+		if payload, err = w.sb.Sample(company, eventType, nil); err != nil {
+			return p, err
+		}
+	}
+	if p.id, err = w.sb.Press(company, eventType, payload); err != nil {
+		return p, err
+	}
+	w.pressed(p.id)
+	p.contract = sandbox.GetID(payload, "request_data.commitment.id")
+	p.line = sandbox.GetID(payload, "request_data.commitment_items[].id")
+	return p, nil
+}
+
 // check returns an error if an export was not done completely: its request detail is success, which was reported after its records
-// were marked, and a commitment is booked once, with the bookings's ids as its marks.
-func (w *world) check(id int64, payload map[string]any) error {
-	req, _ := w.sb.Request(id)
+// were marked, and a commitment is booked once, with the booking's ids as its marks.
+func (w *world) check(p pressed) error {
+	req, _ := w.sb.Request(p.id)
 	if req.Outcome() != sandbox.Success {
 		return fmt.Errorf("it ended %s: %v", req.Outcome(), req.Details)
 	}
 	if len(req.TooEarly) > 0 {
 		return errors.New(req.TooEarly[0])
 	}
-	contract := sandbox.GetID(payload, "request_data.commitment.id")
-	if contract == 0 {
+	if p.contract == 0 {
 		return nil
 	}
-	booked := w.books.of(contract)
+	booked := w.books.of(p.contract)
 	if len(booked) != 1 || len(booked[0].Lines) != 1 {
-		return fmt.Errorf("commitment %d has %d bookings", contract, len(booked))
+		return fmt.Errorf("commitment %d has %d bookings", p.contract, len(booked))
 	}
-	marked, _ := w.sb.Record(req.CompanyID, "work_order_contract", contract)
-	line, _ := w.sb.Record(req.CompanyID, "line_item", sandbox.GetID(payload, "request_data.commitment_items[].id"))
+	marked, _ := w.sb.Record(req.CompanyID, "work_order_contract", p.contract)
+	line, _ := w.sb.Record(req.CompanyID, "line_item", p.line)
 	if marked.OriginID != booked[0].ID || line.OriginID != booked[0].Lines[0] {
-		return fmt.Errorf("commitment %d is booked as %v, but marked as %q with the line %q", contract, booked[0], marked.OriginID, line.OriginID)
+		return fmt.Errorf("commitment %d is booked as %v, but marked as %q with the line %q", p.contract, booked[0], marked.OriginID, line.OriginID)
 	}
 	return nil
 }
