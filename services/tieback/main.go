@@ -251,10 +251,10 @@ the folder of this program; make bench builds them there.
 
 With --recovery, kill each process with SIGKILL in turn, restart it, and measure the time until all events are closed. With --quota,
 measure the calls to Procore per event where its limits are scarce. With --scale, measure the CPU time per event with 1, 100 and 1,000
-companies. With --backlog 100000, measure rate and memory while that many waiting events are processed. With --fair, measure how much another company's load or failure
-delays a company's exports. With --viewers 50, measure the throughput and CPU time without and with 50 viewers of the console's first
-page, alternately. The console and the viewers run in processes of their own. With --stored 1000,10000, measure the memory, disk and restart of
-a broker with what it keeps at these rates, in events per day.
+companies. With --backlog 100000, measure rate and memory while that many waiting events are processed. With --fair, measure how much
+another company's load or failure delays the exports of ten others. With --viewers 50, measure the throughput and CPU time without and
+with 50 viewers of the console's first page, alternately. The console and the viewers run in processes of their own. With --stored
+1000,10000, measure the memory, disk and restart of a broker with what it keeps at these rates, in events per day.
 
 Exit code 0: measured. 1: the measurement failed, or a pipeline lost, doubled or misreported an event. 2: wrong usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -277,8 +277,8 @@ Exit code 0: measured. 1: the measurement failed, or a pipeline lost, doubled or
 	cmd.Flags().BoolVar(&o.Recovery, "recovery", false, "kill each process with SIGKILL in turn and measure the recovery")
 	cmd.Flags().StringVar(&o.Profile, "cpuprofile", "", "with --viewers: write a CPU profile to this file")
 	cmd.Flags().StringVar(&o.Part, "part", "", "be a part of the benchmark")
-	cmd.Flags().BoolVar(&o.Fair, "fair", false, "measure one company's exports while another company has a high load or a failure")
-	cmd.Flags().IntVar(&o.FairRate, "fair-rate", 2, "with --fair: exports per second of the measured company; the other company has 100 times as many")
+	cmd.Flags().BoolVar(&o.Fair, "fair", false, "measure the exports of ten companies while another company has a high load or a failure")
+	cmd.Flags().IntVar(&o.FairRate, "fair-rate", 2, "with --fair: exports per second of each measured company; the other company has 100 times as many")
 	cmd.Flags().IntVar(&o.FairSeconds, "fair-seconds", 60, "with --fair: duration of each measurement in seconds")
 	cmd.Flags().IntVar(&o.Viewers, "viewers", 0, "measure without and with this many viewers of the console")
 	cmd.Flags().IntSliceVar(&o.Stored, "stored", nil, "measure a broker with what it keeps at these rates, in events per day")

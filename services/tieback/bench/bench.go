@@ -42,8 +42,8 @@ type Options struct {
 
 	Stored []int // measure a broker's memory, disk and restart with what it keeps at these rates, in events per day, instead
 
-	Fair        bool // measure one company while another has a high load or a failure
-	FairRate    int  // exports per second of the measured company; the other has 100 times as many
+	Fair        bool // measure ten companies while another has a high load or a failure
+	FairRate    int  // exports per second of each measured company; the other has 100 times as many
 	FairSeconds int  // duration of each measurement
 }
 

@@ -87,7 +87,7 @@ func (r *rig) start(ctx context.Context, s shape, env []string) (err error) {
 			return err
 		}
 	}
-	if r.procore, err = startSandbox(ctx, r.dir, r.secrets, "http://"+r.webhook+"/webhooks/procore/", append(env, "BENCH_DUPLICATES=0.05", "BENCH_API_VERSION=v2.0", fmt.Sprintf("BENCH_COMPANIES=%d", len(r.companies)))...); err != nil {
+	if r.procore, err = startSandbox(ctx, r.dir, r.secrets, "http://"+r.webhook+"/webhooks/procore/", append([]string{"BENCH_DUPLICATES=0.05", "BENCH_API_VERSION=v2.0", fmt.Sprintf("BENCH_COMPANIES=%d", len(r.companies))}, env...)...); err != nil {
 		return err
 	}
 	r.parts = s.parts(r)

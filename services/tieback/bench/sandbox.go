@@ -23,11 +23,15 @@ import (
 // The companies of the sandbox. The neighbour is idle except in the fairness bench.
 const (
 	measured  = local.CompanyID
-	neighbour = local.CompanyID + 1
+	neighbour = local.CompanyID + 1_000_000
 )
 
 // clients are the client ids of the companies.
-var clients = map[int64]string{measured: local.ClientID, neighbour: "neighbour"}
+var clients = func() map[int64]string {
+	all := manyClients(fairCompanies)
+	all[measured], all[neighbour] = local.ClientID, "neighbour"
+	return all
+}()
 
 // serveSandbox is the child process sandbox: a simulated Procore, by default without rate limits, and the ERP of the comparison.
 // It serves also
@@ -50,7 +54,9 @@ func serveSandbox(ctx context.Context, getenv func(string) string) error {
 		if err != nil {
 			return err
 		}
-		w.companies = append(w.companies, id)
+		if id != neighbour {
+			w.companies = append(w.companies, id)
+		}
 	}
 	slices.Sort(w.companies)
 	mux := http.NewServeMux()
@@ -116,8 +122,8 @@ func duplicates(getenv func(string) string) float64 {
 	return f
 }
 
-// clientsOf returns the companies of the sandbox and their clients: the measured company and its neighbour, or BENCH_COMPANIES
-// companies with a client for each.
+// clientsOf returns the companies of the sandbox and their clients: those of the fairness bench, or BENCH_COMPANIES companies with a
+// client for each.
 func clientsOf(getenv func(string) string) map[int64]string {
 	n, _ := strconv.Atoi(getenv("BENCH_COMPANIES"))
 	if n == 0 {
@@ -147,7 +153,7 @@ func number(r *http.Request, name string) int {
 type world struct {
 	sb        *sandbox.Sandbox
 	books     *books
-	companies []int64 // sorted
+	companies []int64 // sorted, without the neighbour
 
 	mu     sync.Mutex      // guards the fields below, which are of the running export
 	acks   []time.Duration // durations of webhook calls that were acknowledged

@@ -97,7 +97,7 @@ func backlog(ctx context.Context, o Options, out io.Writer) error {
 		later = all[:len(all)-1]
 		return all[len(all)-1:]
 	}}
-	r, err := newRig(ctx, o, s)
+	r, err := newRig(ctx, o, s, "BENCH_DUPLICATES=0")
 	if err != nil {
 		return err
 	}
