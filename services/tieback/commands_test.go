@@ -57,6 +57,7 @@ var proofs = []proof{
 	{`go run \./deploy/test/chaos --seeds 50 --parallel 4`, ".ci/run", "make chaos SEEDS=2"},
 	{`go run \./services/tieback bench --fair --fair-seconds 40`, ".ci/run", "bench --fair"},
 	{`go run \./services/tieback bench --viewers 50 --events 1000`, ".ci/run", "bench --viewers"},
+	{`go test -run \^\$ -bench (Search|Rebuild) -benchtime \d+x \./services/console/index`, ".ci/run", "-bench 'Search|Rebuild'"},
 	{`go run \./services/connectors/tryton/cmd/tryton-company run`, "", "TestConformance"},
 	{`go test \./deploy/test/kubernetes`, ".ci/run", "make test"},
 	{`bin/sandbox`, "", "TestTheRehearsal"},

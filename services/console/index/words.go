@@ -73,14 +73,17 @@ func contentOf(eventType string, raw []byte) (c *content, details []int64) {
 	return c, details
 }
 
-// named are the objects of a payload that name a record.
-var named = map[string]tiebackv1.Entity{
-	"vendor":        tiebackv1.Entity_ENTITY_VENDOR,
-	"master_vendor": tiebackv1.Entity_ENTITY_VENDOR,
-	"project":       tiebackv1.Entity_ENTITY_JOB,
-	"sub_job":       tiebackv1.Entity_ENTITY_SUB_JOB,
-	"budget":        tiebackv1.Entity_ENTITY_BUDGET,
-	"commitment":    tiebackv1.Entity_ENTITY_COMMITMENT,
+// named are the objects of a payload that name a record. The first one that a payload has is what the request is about.
+var named = []struct {
+	field  string
+	entity tiebackv1.Entity
+}{
+	{"vendor", tiebackv1.Entity_ENTITY_VENDOR},
+	{"master_vendor", tiebackv1.Entity_ENTITY_VENDOR},
+	{"sub_job", tiebackv1.Entity_ENTITY_SUB_JOB},
+	{"commitment", tiebackv1.Entity_ENTITY_COMMITMENT},
+	{"budget", tiebackv1.Entity_ENTITY_BUDGET},
+	{"project", tiebackv1.Entity_ENTITY_JOB},
 }
 
 // recordsOf returns the records that an event is about, as far as they can be read.
@@ -113,9 +116,9 @@ func recordsOf(eventType string, q payload.Request) (all []*tiebackv1.Record) {
 
 // namedRecords returns what the objects of a payload say of their records. The objects may be malformed.
 func namedRecords(data payload.Object) (all []*tiebackv1.Record) {
-	for _, name := range []string{"vendor", "master_vendor", "sub_job", "commitment", "budget", "project"} {
-		if o := data.Object(name); len(o) > 0 {
-			all = append(all, recordOf(named[name], o))
+	for _, n := range named {
+		if o := data.Object(n.field); len(o) > 0 {
+			all = append(all, recordOf(n.entity, o))
 		}
 	}
 	for _, o := range slices.Concat(data.Objects("vendors"), data.Objects("source_vendors")) {
