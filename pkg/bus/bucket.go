@@ -65,12 +65,26 @@ func (b *Bucket) Put(ctx context.Context, key string, value []byte) error {
 
 // Replace writes a key if its entry still has the given revision. Otherwise it returns ErrDuplicate.
 func (b *Bucket) Replace(ctx context.Context, key string, value []byte, revision uint64) error {
-	return b.publish(ctx, key, value, nats.Header{jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)}})
+	return b.ReplaceTTL(ctx, key, value, revision, 0)
+}
+
+// ReplaceTTL is Replace for a key that expires after ttl, in whole seconds; 0: it does not expire.
+func (b *Bucket) ReplaceTTL(ctx context.Context, key string, value []byte, revision uint64, ttl time.Duration) error {
+	h := nats.Header{jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)}}
+	if ttl > 0 {
+		return b.expiring(ctx, key, value, h, ttl)
+	}
+	return b.publish(ctx, key, value, h)
 }
 
 // Update replaces a key's value by the result of next. If another process writes the key in between, next is called
 // again with the new value. Update writes nothing if next returns nil.
 func (b *Bucket) Update(ctx context.Context, key string, next func(old []byte) ([]byte, error)) error {
+	return b.UpdateTTL(ctx, key, 0, next)
+}
+
+// UpdateTTL is Update for a key whose new value expires after ttl, in whole seconds; 0: it does not expire.
+func (b *Bucket) UpdateTTL(ctx context.Context, key string, ttl time.Duration, next func(old []byte) ([]byte, error)) error {
 	for {
 		old, err := b.Get(ctx, key)
 		if err != nil {
@@ -80,7 +94,7 @@ func (b *Bucket) Update(ctx context.Context, key string, next func(old []byte) (
 		if err != nil || value == nil {
 			return err
 		}
-		if err := b.Replace(ctx, key, value, old.Revision); !errors.Is(err, ErrDuplicate) {
+		if err := b.ReplaceTTL(ctx, key, value, old.Revision, ttl); !errors.Is(err, ErrDuplicate) {
 			return err
 		}
 	}

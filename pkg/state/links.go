@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/order"
@@ -14,7 +15,7 @@ import (
 
 // Link is the origin id that Procore has for a record, and the ERP request it was learned from.
 type Link struct {
-	OriginID string    `json:"origin_id"` // "": unlinked
+	OriginID string    `json:"origin_id"` // "": unlinked; the link expires, see RemovedFor
 	Order    order.Key `json:"order"`     // "": read back from Procore by tieback links
 
 	// For the conditional write of a link that was read.
@@ -29,19 +30,29 @@ func (l Link) Update(originID string, request order.Key) Link {
 	return l
 }
 
-// SaveLink stores a link, unless the stored link is that of a newer request, or of one whose order is unknown.
+// RemovedFor is how long a link without an origin id is kept: that of a record that was unlinked, or is gone. It shows that an older
+// request must not mark or link the record again. A request that is older than RemovedFor, and whose record has no link, may be
+// such an older request.
+const RemovedFor = 90 * 24 * time.Hour
+
+// SaveLink stores a link, unless the stored link is that of a newer request, or of one whose order is unknown. A link without an
+// origin id expires after RemovedFor.
 func (s *State) SaveLink(ctx context.Context, company int64, itemType string, itemID int64, l Link) error {
 	key := linkKey(company, itemType, itemID)
 	value, err := json.Marshal(l)
 	if err != nil {
 		return err
 	}
+	ttl := time.Duration(0)
+	if l.OriginID == "" {
+		ttl = RemovedFor
+	}
 	if l.read {
-		if err := s.bucket.Replace(ctx, key, value, l.revision); !errors.Is(err, bus.ErrDuplicate) {
+		if err := s.bucket.ReplaceTTL(ctx, key, value, l.revision, ttl); !errors.Is(err, bus.ErrDuplicate) {
 			return err
 		}
 	}
-	return s.bucket.Update(ctx, key, func(raw []byte) ([]byte, error) {
+	return s.bucket.UpdateTTL(ctx, key, ttl, func(raw []byte) ([]byte, error) {
 		var old Link
 		if raw != nil && json.Unmarshal(raw, &old) == nil && !l.Order.After(old.Order) && (old.Order != l.Order || old.OriginID == l.OriginID) {
 			return nil, nil

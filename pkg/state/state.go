@@ -1,6 +1,6 @@
 // Package state stores what the pipeline knows about records and companies, in the broker's bucket tieback-state:
 //
-//	link.<company>.<item type>.<item id>    origin id that Procore has for the record; written by the status-reporter and tieback links
+//	link.<company>.<item type>.<item id>    origin id that Procore has for the record; written by the status-reporter and tieback links; expires if unlinked
 //	generation.<company>.<entity>.<item id> order key of the ERP request that last unlinked, reset or removed the record; written by unlink, reset and export
 //	cursor.<company>.<entity>               position up to which the ERP's changes are in Procore; also hashes of job data; written by sync and import
 //	cursor.<company>.deleted-<request>      records that a throttled event has deleted in Procore so far; written by unlink and reset

@@ -2,13 +2,16 @@ package statusreporter
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/order"
 	"github.com/tieback/tieback/pkg/state"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
@@ -40,7 +43,8 @@ type recordKey struct {
 
 // dropSuperseded removes from the outcomes of a batch the updates of records that a newer request has updated, so that Procore
 // keeps the mark of the newest request. Of two requests whose order is unknown, Procore keeps the mark that was made first.
-// An outcome whose links can't be read is not in the batch that is returned; its handler gets the error.
+// An outcome whose links can't be read, or that is too old to be ordered, is not in the batch that is returned; its handler gets the
+// error.
 func (s *Service) dropSuperseded(ctx context.Context, batch []*queuedOutcome) []*queuedOutcome {
 	errs := make([]error, len(batch))
 	var reads sync.WaitGroup
@@ -69,6 +73,9 @@ func (s *Service) dropSupersededOf(ctx context.Context, w *queuedOutcome) error 
 		}
 		w.links[r] = l
 	}
+	if err := tooOld(w, time.Now()); err != nil {
+		return err
+	}
 	own := order.Of(w.Outcome)
 	superseded := func(itemType string, id int64) bool {
 		last := w.links[recordKey{itemType, id}].Order
@@ -80,6 +87,26 @@ func (s *Service) dropSupersededOf(ctx context.Context, w *queuedOutcome) error 
 	}
 	return nil
 }
+
+// tooOld returns a permanent error if an outcome links a record that has no link, and was requested so long ago that the link of a
+// record that a newer request has unlinked would have expired. Such an outcome is a replay.
+func tooOld(w *queuedOutcome, now time.Time) error {
+	at := w.Outcome.RequestedAt
+	if !at.IsValid() || now.Sub(at.AsTime()) < state.RemovedFor-clockMargin {
+		return nil
+	}
+	for _, c := range linkChanges(w.Outcome) {
+		r := recordKey{c.ItemType, c.ItemId}
+		if l := w.links[r]; l.OriginID == "" && l.Order == "" { // it has none, or it was not read
+			return &fault.Error{Class: fault.Permanent, UserMessage: "This request is too old to be reported: the record may have been unlinked since. Please repeat it in Procore.", Err: fmt.Errorf(
+				"the request is older than %v, and whether %s %d was unlinked since is not known any more: ask the accountant to repeat the request, and discard the dead letter", state.RemovedFor, r.itemType, r.id)}
+		}
+	}
+	return nil
+}
+
+// clockMargin is more than Procore's clock and ours differ.
+const clockMargin = 24 * time.Hour
 
 // storeLinks returns the function that stores the links of a batch's outcomes. It may be called more than once for an outcome.
 func (s *Service) storeLinks(batch []*queuedOutcome) closeout.StoreLinks {

@@ -92,9 +92,12 @@ func (m *model) key() string {
 // place returns 0 for the older request, 1 for the newer one.
 func (m *model) place(request int64) int { return slices.Index(m.ids, request) }
 
+// modelTime is a second before which no link has expired.
+var modelTime = time.Now().UTC().Truncate(time.Second)
+
 // outcome returns an outcome of a request without close-outs. Both requests are clicked within one second.
 func (m *model) outcome(request int64) *tiebackv1.Outcome {
-	clicked := time.Date(2026, 12, 1, 10, 0, 0, (m.place(request)+1)*int(time.Microsecond), time.UTC)
+	clicked := modelTime.Add(time.Duration(m.place(request)+1) * time.Microsecond)
 	return &tiebackv1.Outcome{CompanyId: modelCompany, ErpRequestId: request, Type: eventTypes[m.kinds[m.place(request)]], RequestedAt: timestamppb.New(clicked)}
 }
 
