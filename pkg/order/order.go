@@ -2,7 +2,6 @@
 package order
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +37,10 @@ func New(at time.Time, request int64) Key {
 	if at = at.UTC(); at.Year() < 1 || at.Year() > 9999 {
 		at = time.Time{}
 	}
-	return Key(fmt.Sprintf("%s-%019d", at.Format(layout), request))
+	key := append(at.AppendFormat(make([]byte, 0, 64), layout), '-')
+	id := strconv.AppendInt(make([]byte, 0, 20), request, 10)
+	key = append(key, "0000000000000000000"[:max(0, 19-len(id))]...)
+	return Key(append(key, id...))
 }
 
 // Of returns the key of an event's or outcome's request. It is always the same, as both have the time of the

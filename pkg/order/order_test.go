@@ -82,3 +82,23 @@ func TestEventAndOutcomeHaveTheSameKey(t *testing.T) {
 		t.Errorf("the zero key has the request %d", r)
 	}
 }
+
+func TestKeyHasFixedWidth(t *testing.T) {
+	at := time.Date(2026, 12, 1, 10, 0, 0, 123456000, time.UTC)
+	for id, want := range map[int64]order.Key{
+		0: "20261201T100000.123456Z-0000000000000000000", 598134325841112: "20261201T100000.123456Z-0000598134325841112",
+		math.MaxInt64: "20261201T100000.123456Z-9223372036854775807",
+	} {
+		if got := order.New(at, id); got != want {
+			t.Errorf("%d: %s, want %s", id, got, want)
+		}
+	}
+}
+
+func BenchmarkNew(b *testing.B) {
+	at := time.Now()
+	b.ReportAllocs()
+	for b.Loop() {
+		order.New(at, 598134325841112)
+	}
+}

@@ -109,7 +109,10 @@ func isScalar(v any) bool {
 
 // value parses an amount that decimal has read; "" is zero.
 func value(s string) decimal.Decimal {
-	d, _ := decimal.NewFromString(s) // "" is zero
+	if s == "" { // not through NewFromString, which builds an error
+		return decimal.Zero
+	}
+	d, _ := decimal.NewFromString(s)
 	return d
 }
 

@@ -167,14 +167,14 @@ func scan(raw []byte) (h header, err error) {
 			return h, err
 		}
 		var field *string
-		switch procore.Unquote(name) {
-		case "id":
+		switch {
+		case procore.Unquoted(name, "id"):
 			field = &h.id
-		case "company_id":
+		case procore.Unquoted(name, "company_id"):
 			field = &h.company
-		case "request_name":
+		case procore.Unquoted(name, "request_name"):
 			field = &h.name
-		case "created_at":
+		case procore.Unquoted(name, "created_at"):
 			field = &h.created
 		}
 		v, err := dec.ReadValue()
