@@ -238,3 +238,16 @@ func (b *Bus) Count(ctx context.Context, s Scan) (n uint64, err error) {
 	}
 	return n, nil
 }
+
+// StoredSince returns how many messages of a stream, of those that it still has, were stored since a time, as the broker counts them.
+func (b *Bus) StoredSince(ctx context.Context, stream *jetstream.StreamInfo, since time.Time) (uint64, error) {
+	if stream.State.Msgs == 0 || stream.State.LastTime.Before(since) {
+		return 0, nil
+	}
+	first, err := b.batch(ctx, stream.Config.Name, 1, jetstreamext.GetBatchStartTime(since))
+	if err != nil || len(first) == 0 {
+		return 0, err
+	}
+	after, _ := strconv.ParseUint(first[0].Header.Get("Nats-Num-Pending"), 10, 64)
+	return 1 + after, nil
+}
