@@ -141,6 +141,7 @@ func TestDeadlineAndCancellationOfOneRecord(t *testing.T) {
 		}
 		<-ctx.Done()
 		over <- ctx.Err()
+		<-release // the callers don't depend on the answer
 		return nil, ctx.Err()
 	}}, ServerConfig{})
 	d := streaming(t, address, nil)
