@@ -13,14 +13,11 @@ import (
 // companyCounts are the numbers of companies that scale compares.
 var companyCounts = []int{1, 100, 1000}
 
-// scaleEvents is the number of events for each number of companies in a round.
-const scaleEvents = 6000
-
 // scale prints the CPU time per event for several numbers of companies, of `tieback run` with the broker apart. The events arrive for
 // the companies in turn.
 func scale(ctx context.Context, o Options, out io.Writer) error {
 	fmt.Fprintf(out, "\n%d exports in each round, of all companies in turn. CPU: as above. Idle: before, without events.\n%9s %6s %9s %8s %16s %16s %16s %8s\n",
-		scaleEvents, "companies", "round", "events/s", "CPU", "÷ one company", "calls per event", "idle CPU", "MiB")
+		o.Events, "companies", "round", "events/s", "CPU", "÷ one company", "calls per event", "idle CPU", "MiB")
 	base := make([]float64, o.Rounds)
 	for round := range o.Rounds {
 		for _, n := range companyCounts {
@@ -52,7 +49,7 @@ func scaleOne(ctx context.Context, o Options, n int) (m sample, idle float64, er
 	if idle, err = r.quiet(ctx); err != nil {
 		return m, 0, err
 	}
-	m, err = r.burst(ctx, scaleEvents)
+	m, err = r.burst(ctx, o.Events)
 	return m, idle, err
 }
 
