@@ -112,7 +112,7 @@ func newNotifier(a *tenant.App, handlers *api.API) (*notify.Notifier, error) {
 	}
 	as := access.Owner("notifications")
 	return &notify.Notifier{
-		Config: c, Companies: a.Companies, File: filepath.Join(a.Settings.Data, "console", "digests.json"), Log: a.Log,
+		Config: c, Path: a.Settings.ConsoleNotify, Companies: a.Companies, File: filepath.Join(a.Settings.Data, "console", "digests.json"), Log: a.Log,
 		Overview: func(ctx context.Context) (*operatorv1.Overview, error) {
 			r, err := handlers.GetOverview(access.With(ctx, as), &operatorv1.GetOverviewRequest{})
 			return r.GetOverview(), err

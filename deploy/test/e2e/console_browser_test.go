@@ -180,6 +180,12 @@ func TestConsolePagesInABrowser(t *testing.T) {
 
 	p := o.browser()
 	p.signIn(operatorToken)
+	p.open(company + "/checks")
+	p.open(company + "/links?compare=1")
+	p.open(company)
+	for _, want := range []string{"checked at", "Compared at", "Many records on one stream", "vendor", "Fairness and quota"} {
+		p.shows(want)
+	}
 	for _, width := range []int64{360, 800, 1600} {
 		p.do("resize", chromedp.EmulateViewport(width, 900))
 		for name, path := range map[string]string{

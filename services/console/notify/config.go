@@ -9,12 +9,14 @@ package notify
 import (
 	"bytes"
 	"cmp"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/mail"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -58,7 +60,9 @@ type Mail struct {
 	To           []string `yaml:"to"`
 	Username     string   `yaml:"username"` // "": no login
 	PasswordFile string   `yaml:"password_file"`
+	CAFile       string   `yaml:"ca_file"` // certificates of the server's CA, PEM; "": those of the system
 	password     string
+	roots        *x509.CertPool // nil: those of the system
 }
 
 // The kinds of messages.
@@ -162,6 +166,16 @@ func (m *Mail) check() error {
 	for _, to := range m.To {
 		if _, err := mail.ParseAddress(to); err != nil {
 			return fmt.Errorf("to: %q is not a mail address", to)
+		}
+	}
+	if m.CAFile != "" {
+		raw, err := os.ReadFile(m.CAFile)
+		m.roots = x509.NewCertPool()
+		if err == nil && !m.roots.AppendCertsFromPEM(raw) {
+			err = errors.New("the file has no certificate")
+		}
+		if err != nil {
+			return fmt.Errorf("ca_file: %w", err)
 		}
 	}
 	if m.Username == "" {

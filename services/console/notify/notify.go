@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"time"
@@ -15,13 +16,14 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tieback/tieback/pkg/catalogue"
 	"github.com/tieback/tieback/pkg/company"
 	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
 )
 
 const (
-	lookEvery  = 30 * time.Second
-	repeat     = 24 * time.Hour // something that still needs attention is sent again
+	lookEvery  = 30 * time.Second // at most; see Notifier.Run
+	repeat     = 24 * time.Hour   // something that still needs attention is sent again
 	retryAfter = 5 * time.Minute
 	maxItems   = 100 // in a message
 )
@@ -29,6 +31,7 @@ const (
 // Notifier sends the messages. Only one process may run it for a file of receivers.
 type Notifier struct {
 	Config    *Config
+	Path      string // the file of Config, which Run rereads; "": it is not read again
 	Overview  func(context.Context) (*operatorv1.Overview, error)
 	Requests  func(context.Context, *operatorv1.ListRequestsRequest) (*operatorv1.ListRequestsResponse, error)
 	Companies company.Set
@@ -40,6 +43,8 @@ type Notifier struct {
 	last     map[string]time.Time              // the last message about attention, by receiver
 	paused   map[string]time.Time              // until when a receiver that failed is left alone
 	digested map[string]string                 // the day of the last digest, by receiver and company
+	changed  *Config                           // what the last look found in the file; nil: no change
+	mistake  string                            // in the file, which was logged
 }
 
 // sentMessage is when a receiver was sent something, and how many of it there were.
@@ -48,21 +53,46 @@ type sentMessage struct {
 	count uint64
 }
 
-// Run sends messages until ctx ends.
+// Run sends messages until ctx ends. It looks four times within Config.Wait, and at least every 30 seconds.
 func (n *Notifier) Run(ctx context.Context) error {
 	if err := n.open(); err != nil {
 		return err
 	}
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
 	for {
+		n.reread()
 		n.look(ctx, time.Now())
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-time.After(min(max(n.Config.Wait/4, time.Second), lookEvery)):
 		}
 	}
+}
+
+// reread reads the file and its secrets again. A change is applied when two consecutive looks find the same. A mistake is logged once
+// and changes nothing.
+func (n *Notifier) reread() {
+	if n.Path == "" {
+		return
+	}
+	c, err := Load(n.Path)
+	switch {
+	case err != nil:
+		n.changed = nil
+		if n.mistake != err.Error() {
+			n.mistake = err.Error()
+			n.Log.Error("the changed file of the notifications is invalid and not used: correct it; the receivers of before still apply", zap.Error(err))
+		}
+		return
+	case reflect.DeepEqual(c, n.Config):
+		n.changed = nil
+	case reflect.DeepEqual(c, n.changed):
+		n.Config, n.changed = c, nil
+		n.Log.Info("file of the notifications read", zap.Int("receivers", len(c.Receivers)))
+	default:
+		n.changed = c
+	}
+	n.mistake = ""
 }
 
 func (n *Notifier) open() error {
@@ -159,7 +189,7 @@ func (n *Notifier) digest(ctx context.Context, now time.Time, r *Receiver, c *co
 	if local.Before(midnight.Add(n.Config.digest)) || n.digested[key] == day {
 		return
 	}
-	m := message{Kind: digest, Company: id(c.ID)}
+	m := message{Kind: digest, Company: id(c.ID), Advice: "Correct each record as its message says, in Procore or in the ERP, and then export it again in Procore."}
 	ask := &operatorv1.ListRequestsRequest{
 		CompanyIds: []int64{c.ID}, Categories: []string{"export"}, States: []string{"attention", "failed"}, Since: timestamppb.New(now.Add(-24 * time.Hour)), PageSize: 1000,
 	}
@@ -208,7 +238,10 @@ func (n *Notifier) digest(ctx context.Context, now time.Time, r *Receiver, c *co
 func failure(row *operatorv1.RequestRow) string {
 	record := row.Record
 	if record == "" {
-		record = row.Type + " " + id(row.RequestId)
+		record = "request " + id(row.RequestId)
+		if e, ok := catalogue.Lookup(row.Type); ok {
+			record = e.Label() + ", " + record
+		}
 	}
 	return record + ": " + row.Reason
 }

@@ -3,7 +3,9 @@ package notify
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"mime/quotedprintable"
@@ -61,7 +63,10 @@ func (h *hook) answer(status int) {
 }
 
 // mailServer is an SMTP server on loopback. It returns its address and the mails that it accepts.
-func mailServer(t *testing.T) (addr string, mails chan string) {
+func mailServer(t *testing.T) (addr string, mails chan string) { return mailServerTLS(t, nil) }
+
+// mailServerTLS is mailServer with STARTTLS, unless config is nil. Then the login is refused before it.
+func mailServerTLS(t *testing.T, config *tls.Config) (addr string, mails chan string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -74,14 +79,14 @@ func mailServer(t *testing.T) (addr string, mails chan string) {
 			if err != nil {
 				return
 			}
-			conns.Go(func() { defer func() { _ = c.Close() }(); converse(c, mails) })
+			conns.Go(func() { defer func() { _ = c.Close() }(); converse(c, config, mails) })
 		}
 	})
 	t.Cleanup(func() { _ = l.Close(); conns.Wait() })
 	return l.Addr().String(), mails
 }
 
-func converse(c net.Conn, mails chan<- string) {
+func converse(c net.Conn, config *tls.Config, mails chan<- string) {
 	in := bufio.NewScanner(c)
 	say := func(line string) { fmt.Fprint(c, line+"\r\n") }
 	say("220 test")
@@ -90,7 +95,16 @@ func converse(c net.Conn, mails chan<- string) {
 		switch verb, _, _ := strings.Cut(strings.ToUpper(in.Text()), " "); verb {
 		case "EHLO":
 			say("250-test")
+			if config != nil {
+				say("250 STARTTLS")
+				continue
+			}
 			say("250 AUTH PLAIN")
+		case "STARTTLS":
+			say("220 go on")
+			c = tls.Server(c, config)
+			in, config = bufio.NewScanner(c), nil
+			envelope.WriteString("STARTTLS\n")
 		case "AUTH", "MAIL", "RCPT":
 			envelope.WriteString(in.Text() + "\n")
 			say(map[bool]string{true: "235 ok", false: "250 ok"}[verb == "AUTH"])
@@ -304,7 +318,7 @@ func TestDigestByMail(t *testing.T) {
 			t.Errorf("the head has no %s:\n%s", want, head)
 		}
 	}
-	for _, want := range []string{`- vendor "Ärger & Söhne": The tax id is missing. Add it to the vendor and export it again. . Bcc: x`, "https://c.test/requests?state=failed&company=7"} {
+	for _, want := range []string{`- vendor "Ärger & Söhne": The tax id is missing. Add it to the vendor and export it again. . Bcc: x`, "https://c.test/requests?state=failed&company=7", "export it again in Procore"} {
 		if !strings.Contains(string(raw), want) {
 			t.Errorf("the body has no %s:\n%s", want, raw)
 		}
@@ -314,6 +328,58 @@ func TestDigestByMail(t *testing.T) {
 			t.Errorf("the log has the password: %v", line)
 		}
 	}
+}
+
+// Mail goes over STARTTLS, and the login only after it. A server whose certificate is not trusted gets neither the password nor the
+// mail.
+func TestMailOverSTARTTLS(t *testing.T) {
+	web := httptest.NewTLSServer(nil) // for its certificate
+	t.Cleanup(web.Close)
+	addr, mails := mailServerTLS(t, web.TLS)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config := "receivers: [{name: ops, sends: [attention], mail: {server: %q, from: t@c.test, to: [a@acme.test], username: u, password_file: %s%s}}]"
+	password := secretFile(t, "pass-word-1")
+	for trusted, more := range map[bool]string{false: "", true: ", ca_file: " + ca} {
+		r := newRig(t, fmt.Sprintf(config, addr, password, more))
+		r.needs("erp", 7, 0)
+		r.after(0)
+		r.after(time.Hour)
+		if (len(mails) == 1) != trusted {
+			t.Fatalf("trusted %v: %d mails; %v", trusted, len(mails), r.logs.All())
+		}
+	}
+	if sent := <-mails; !strings.HasPrefix(sent, "STARTTLS\nAUTH PLAIN ") || !strings.Contains(sent, "Acme: erp <fails>") {
+		t.Errorf("the mail is %s", sent)
+	}
+}
+
+// A changed file applies when two looks have found it. A file with a mistake is logged once and not used.
+func TestFileIsReread(t *testing.T) {
+	h := newHook(t)
+	receiver := fmt.Sprintf("receivers: [{name: ops, sends: [attention], slack: {url_file: %s}, companies: ", secretFile(t, h.URL))
+	r := newRig(t, receiver+"[8]}]")
+	r.Path = filepath.Join(t.TempDir(), "notify.yaml")
+	look := func(content string) {
+		r.must(os.WriteFile(r.Path, []byte(content), 0o600))
+		r.reread()
+		r.after(time.Hour)
+	}
+	r.needs("erp", 7, 0)
+	look(receiver + "[8]}]")
+	look(receiver + "[7]}]")
+	r.expect(h, 0, "the first look after the change")
+	look("receivers: [")
+	look("receivers: [")
+	r.expect(h, 0, "a mistake")
+	if n := r.logs.FilterLevelExact(zap.ErrorLevel).Len(); n != 1 {
+		t.Errorf("the mistake was logged %d times", n)
+	}
+	look(receiver + "[7]}]")
+	look(receiver + "[7]}]")
+	r.expect(h, 1, "the second look after the change")
 }
 
 // A mistake names the receiver and the field, and no secret.

@@ -27,6 +27,7 @@ type message struct {
 	Company string `json:"company_id,omitempty"` // of a digest
 	Items   []item `json:"items"`
 	More    int    `json:"more,omitempty"` // items that were left out
+	Advice  string `json:"advice,omitempty"`
 	Link    string `json:"link,omitempty"`
 }
 
@@ -55,6 +56,9 @@ func (m message) text() string {
 	}
 	if m.More > 0 {
 		fmt.Fprintf(&b, "- and %d more\n", m.More)
+	}
+	if m.Advice != "" {
+		b.WriteString("\n" + m.Advice + "\n")
 	}
 	if m.Link != "" {
 		b.WriteString("\n" + m.Link + "\n")
@@ -131,7 +135,7 @@ func (m *Mail) send(ctx context.Context, msg message) error {
 		return err
 	}
 	if ok, _ := c.Extension("STARTTLS"); ok {
-		if err := c.StartTLS(&tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}); err != nil {
+		if err := c.StartTLS(&tls.Config{ServerName: host, MinVersion: tls.VersionTLS12, RootCAs: m.roots}); err != nil {
 			return err
 		}
 	} else if !loopback(host) {

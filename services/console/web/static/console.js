@@ -22,8 +22,7 @@
     if (e.detail.successful) fresh();
   });
   document.addEventListener("htmx:beforeRequest", function (e) {
-    var by = e.detail.requestConfig.triggeringEvent;
-    if (document.hidden && by && by.type === "hx:poll:trigger") e.preventDefault();
+    if (document.hidden && !e.detail.requestConfig.triggeringEvent) e.preventDefault(); // a poll has no event
   });
   document.addEventListener("visibilitychange", function () {
     if (!document.hidden) document.dispatchEvent(new CustomEvent("visible"));
