@@ -341,6 +341,9 @@ func latest(s *v1.Series) string {
 	if s.GetName() == "quota_left" || s.GetName() == "share" {
 		return fmt.Sprintf("%d %%", n)
 	}
+	if n == 0 {
+		return "none"
+	}
 	return words(time.Duration(n) * time.Second)
 }
 
