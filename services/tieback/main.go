@@ -23,6 +23,7 @@ import (
 	"github.com/tieback/tieback/services/connectors/ledger/ledgercmd"
 	"github.com/tieback/tieback/services/console"
 	"github.com/tieback/tieback/services/tieback/audit"
+	"github.com/tieback/tieback/services/tieback/backup"
 	"github.com/tieback/tieback/services/tieback/bench"
 	"github.com/tieback/tieback/services/tieback/catalogue"
 	"github.com/tieback/tieback/services/tieback/command"
@@ -75,7 +76,7 @@ The shell can complete commands, flags, companies, requests and dead letters: se
 		commands  []*cobra.Command
 	}{
 		{"operate", "Operate:", []*cobra.Command{
-			runCommand(), status.Command(), requests.Command(), trace.Command(), dead.Command(), audit.Command(), sweep.Command(), links.Command(), doctor.Command(), losses.Command(), ledgerCommand(),
+			runCommand(), status.Command(), requests.Command(), trace.Command(), dead.Command(), audit.Command(), sweep.Command(), links.Command(), doctor.Command(), losses.Command(), backup.Command(), backup.RestoreCommand(), ledgerCommand(),
 		}},
 		{"connect", "Connect:", []*cobra.Command{setup.Command(), setup.WebhooksCommand(), config.Command()}},
 		{"develop", "Develop:", []*cobra.Command{connector.Command(), demoCommand(), benchCommand(), catalogueCommand()}},

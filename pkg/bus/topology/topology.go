@@ -70,22 +70,22 @@ type Config struct {
 	Retention Retention
 }
 
-// version is the version of the configuration of streams, buckets and durable consumers. Increment it with every change
+// Version is the version of the configuration of streams, buckets and durable consumers. Increment it with every change
 // to that configuration. It is stored in their metadata, so that an older version does not revert the configuration of a
 // newer one.
 const (
-	version    = 2
+	Version    = 2
 	versionKey = "tieback.layout"
 )
 
 func metadata() map[string]string {
-	return map[string]string{versionKey: strconv.Itoa(version)}
+	return map[string]string{versionKey: strconv.Itoa(Version)}
 }
 
 // IsNewer reports whether the metadata were written by a newer version.
 func IsNewer(metadata map[string]string) bool {
 	n, err := strconv.Atoi(metadata[versionKey])
-	return err == nil && n > version
+	return err == nil && n > Version
 }
 
 // Stream is the configuration of a stream in this version.

@@ -68,6 +68,7 @@ func (pl *Pipeline) Run(ctx context.Context, l net.Listener) error {
 	})
 	if pl.broker != nil {
 		g.Go(func() error { return pl.broker.Supervise(ctx, pl.Log) })
+		g.Go(func() error { pl.listenLocal(ctx); return nil })
 	}
 	g.Go(func() error { return pl.WatchSecrets(ctx) })
 	g.Go(func() error { return pl.ReportTroubles(ctx) })
@@ -83,6 +84,13 @@ func (pl *Pipeline) Run(ctx context.Context, l net.Listener) error {
 		g.Go(func() error { pl.serveConsole(ctx); return nil })
 	}
 	return g.Wait()
+}
+
+// listenLocal lets `tieback backup` use the embedded broker. The pipeline goes on without it after an error.
+func (pl *Pipeline) listenLocal(ctx context.Context) {
+	if err := pl.broker.ListenLocal(ctx, broker.Socket(pl.Settings.Data)); err != nil {
+		pl.Log.Warn("tieback backup can't be used while this process runs", zap.Error(err))
+	}
 }
 
 // serveConsole serves the console until ctx ends. The pipeline goes on without it after an error.
