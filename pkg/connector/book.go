@@ -68,7 +68,7 @@ func (w *booking) create(ctx context.Context) (*tiebackv1.Booking, error) {
 	if err != nil {
 		return nil, err
 	}
-	if bookedBy := orderOf(b.GetStamp()); bookedBy != "" && bookedBy != w.ref.Order {
+	if bookedBy := orderOf(b.GetStamp()); bookedBy != "" && !bookedBy.Same(w.ref.Order) {
 		return w.rebook(ctx, b, bookedBy)
 	}
 	return b, w.verify(ctx, b)

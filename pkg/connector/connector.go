@@ -7,7 +7,6 @@
 package connector
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 
@@ -43,19 +42,21 @@ type Drivers map[string]Opener
 
 // Key returns the key of a record's booking. It is stable within a generation: a retry, a redelivery or a
 // replay of an export has the same key, an export after an unlink or a reset has another. generation is the
-// order of the ERP request that started it, or "" for the first generation, whose key ends in 0.
+// order of the ERP request that started it, or "" for the first generation. The key ends in the id of that request, or in 0, and
+// not in its time, which may be known in microseconds once and later only in seconds.
 func Key(company int64, entity tiebackv1.Entity, procoreID int64, generation order.Key) string {
-	return fmt.Sprintf("%d/%d/%d/%s", company, entity, procoreID, cmp.Or(generation, "0"))
+	return fmt.Sprintf("%d/%d/%d/%d", company, entity, procoreID, generation.Request())
 }
 
 // Superseded reports whether a driver must refuse a Put that changes a record, or a Remove, because a newer request, or
 // one made in the same second, wrote the record. latest is the highest OrderLatest of the requests that wrote it; the
-// driver stores it with the record, and checks and changes it in the transaction of the write.
+// driver stores it with the record, and checks and changes it in the transaction of the write. A request never supersedes
+// itself, even if the time at which it was created was known more precisely before.
 func Superseded(latest string, q interface {
 	GetOrder() string
 	GetOrderLatest() string
 }) bool {
-	return q.GetOrder() != "" && q.GetOrder() < latest && q.GetOrderLatest() != latest
+	return q.GetOrder() != "" && q.GetOrder() < latest && !order.Key(q.GetOrder()).Same(order.Key(latest))
 }
 
 // AssignmentID returns the origin id of a cost type assignment and of its job cost, in every ERP: the origin

@@ -9,8 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// Key is the place of an ERP request among those of its company. Only equal keys are the same request. As strings, keys
-// sort by time. A key has a fixed width:
+// Key is the place of an ERP request among those of its company. As strings, keys sort by time. A key has a fixed width:
 //
 //	20261201T100000.123456Z-0000598134325841112
 //	the time when Procore created the request, in UTC and microseconds, and its id
@@ -21,6 +20,9 @@ import (
 // The time of a request that was found in a request detail is known only in seconds: its key has no fraction. Procore
 // publishes nothing that orders such a request and the others of its second, so their order is unknown. As a string,
 // its key is the first of its second; to compare two requests, use After.
+//
+// A request may have both keys, one after the other: first that of its webhook, and after the broker has lost the delivery that
+// of its request detail. Use Same to tell whether two keys are of one request.
 //
 // The order is that of Procore's clock. If that clock went back, requests after the change would count as older than
 // those before it. Procore does not document such a case.
@@ -70,6 +72,9 @@ func (k Key) Latest() Key {
 // After reports whether the request was certainly created after another. For two requests whose order is unknown, both
 // a.After(b) and b.After(a) are false.
 func (k Key) After(other Key) bool { return k > other.Latest() }
+
+// Same reports whether two keys are of the same request.
+func (k Key) Same(other Key) bool { return k.Request() != 0 && k.Request() == other.Request() }
 
 // Request returns the id of the key's request, or 0 if it has none.
 func (k Key) Request() int64 {

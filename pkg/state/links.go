@@ -54,7 +54,7 @@ func (s *State) SaveLink(ctx context.Context, company int64, itemType string, it
 	}
 	return s.bucket.UpdateTTL(ctx, key, ttl, func(raw []byte) ([]byte, error) {
 		var old Link
-		if raw != nil && json.Unmarshal(raw, &old) == nil && !l.Order.After(old.Order) && (old.Order != l.Order || old.OriginID == l.OriginID) {
+		if raw != nil && json.Unmarshal(raw, &old) == nil && !l.Order.After(old.Order) && (!old.Order.Same(l.Order) && old.Order != l.Order || old.OriginID == l.OriginID) {
 			return nil, nil
 		}
 		return value, nil

@@ -48,7 +48,7 @@ func (s *State) Generation(ctx context.Context, company int64, entity string, it
 // is unknown, it records the one with the higher Latest.
 func (s *State) NextGeneration(ctx context.Context, company int64, entity string, itemID int64, request order.Key) error {
 	return s.bucket.Update(ctx, generationKey(company, entity, itemID), func(raw []byte) ([]byte, error) {
-		if order.Key(raw).Latest() >= request.Latest() {
+		if was := order.Key(raw); was.Same(request) || was.Latest() >= request.Latest() {
 			return nil, nil
 		}
 		return []byte(request), nil

@@ -79,7 +79,7 @@ func (s *Service) dropSupersededOf(ctx context.Context, w *queuedOutcome) error 
 	own := order.Of(w.Outcome)
 	superseded := func(itemType string, id int64) bool {
 		last := w.links[recordKey{itemType, id}].Order
-		return last != own && !own.After(last)
+		return !own.Same(last) && !own.After(last)
 	}
 	for _, c := range w.Outcome.CloseOuts {
 		c.Marks = slices.DeleteFunc(c.Marks, func(m *tiebackv1.Mark) bool { return superseded(m.ItemType, m.ItemId) })

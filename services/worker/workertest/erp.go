@@ -200,7 +200,7 @@ func (e *ERP) NextGeneration(_ context.Context, company int64, entity string, id
 	if e.generations == nil {
 		e.generations = map[string]order.Key{}
 	}
-	if e.generations[key].Latest() < request.Latest() {
+	if was := e.generations[key]; !was.Same(request) && was.Latest() < request.Latest() {
 		e.generations[key] = request
 		e.NextGenerations = append(e.NextGenerations, fmt.Sprintf("%s/%d by %d", entity, id, request.Request()))
 	}

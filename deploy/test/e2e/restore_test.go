@@ -1,0 +1,119 @@
+package endtoend
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tieback/tieback/services/connectors/ledger"
+	"github.com/tieback/tieback/services/console/operator/links"
+	"github.com/tieback/tieback/services/tieback/backup"
+	"github.com/tieback/tieback/services/tieback/broker"
+)
+
+// The broker loses its disk while accountants work. What a backup has, what the sweep finds in Procore's lists and what the ERP
+// knows by its keys bring back every request: each is closed, each vendor is booked once, and the audit accounts for all.
+func TestLostBrokerIsRestoredFromABackup(t *testing.T) {
+	w := newWorld(t, setup{})
+	for name, value := range map[string]string{
+		"TIEBACK_DATA": w.data, "TIEBACK_COMPANIES": w.file, "TIEBACK_NATS_URL": "", "TIEBACK_LOG_LEVEL": "error",
+	} {
+		t.Setenv(name, value)
+	}
+	to := t.TempDir()
+	srv := w.startBroker()
+	ctx, hangUp := context.WithCancel(t.Context())
+	local := make(chan error, 1)
+	go func() { local <- srv.ListenLocal(ctx, broker.Socket(w.data)) }()
+	l := w.runOn(srv)
+	requests := w.vendors(40)
+	<-w.all(requests)
+
+	stop, more := make(chan struct{}), make(chan []int64)
+	go func() {
+		var all []int64
+		for {
+			select {
+			case <-stop:
+				more <- all
+				return
+			default:
+				all = append(all, w.vendors(1)...)
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+	}()
+	w.eventually(func() string {
+		if _, err := os.Stat(broker.Socket(w.data)); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	began := time.Now()
+	w.runs(backup.Command(), to, "--no-encryption")
+	took := time.Since(began)
+	time.Sleep(time.Second) // requests that the backup does not have
+	close(stop)
+	requests = append(requests, <-more...)
+	lost := time.Now()
+	l.stop()
+	hangUp()
+	w.must(<-local)
+	srv.Close()
+	w.must(os.RemoveAll(filepath.Join(w.data, "jetstream")))
+	books := filepath.Join(w.data, "ledger") // only the broker is lost
+	w.must(os.Rename(books, books+".kept"))
+
+	w.runs(backup.RestoreCommand(), to)
+	w.must(os.RemoveAll(books))
+	w.must(os.Rename(books+".kept", books))
+	srv = w.startBroker()
+	t.Cleanup(srv.Close)
+	l = w.runOn(srv)
+	w.rebuild(l, links.Options{})
+	found := l.sweep(l.sweeper())
+	t.Logf("%+v", found)
+	select {
+	case <-w.all(requests):
+	case <-time.After(20 * time.Second):
+		for _, f := range l.audit().Findings {
+			if f.Class != "success" && f.Class != "elsewhere" {
+				t.Log(w.json(f))
+				q, _ := w.sandbox.Request(f.RequestId)
+				t.Logf("%+v", q.Details)
+			}
+		}
+		t.FailNow()
+	}
+	for _, id := range requests {
+		w.succeeded(id)
+	}
+	if booked := len(w.sound(l.Ledger, firstCompany, ledger.Vendor)); booked != len(requests) {
+		t.Errorf("%d vendors in the books, want %d", booked, len(requests))
+	}
+	w.eventually(func() string {
+		if r := l.audit(); !r.AccountedFor || int(r.Requests) != len(requests) || r.Counts["in-progress"] > 0 {
+			return w.json(r)
+		}
+		return ""
+	})
+	t.Logf("%d requests; the backup took %s, under load; the sweep found %+v; from the loss to the last close-out %s", len(requests), took, found, time.Since(lost))
+}
+
+// runs runs a command, which must succeed.
+func (w *world) runs(cmd *cobra.Command, args ...string) {
+	w.Helper()
+	var out strings.Builder
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	cmd.SetArgs(args)
+	if err := cmd.ExecuteContext(w.Context()); err != nil {
+		w.Fatalf("%s %v: %v\n%s", cmd.Name(), args, err, out.String())
+	}
+}
