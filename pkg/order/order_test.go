@@ -60,6 +60,25 @@ func TestAfterIsCertain(t *testing.T) {
 	}
 }
 
+// After the broker has lost a delivery, the time of its request is known only in seconds.
+func TestSameRequestWithAndWithoutFraction(t *testing.T) {
+	at := time.Date(2026, 12, 1, 10, 0, 0, 123456000, time.UTC)
+	for _, c := range []struct {
+		a, b order.Key
+		want bool
+	}{
+		{order.New(at, 7), order.New(at.Truncate(time.Second), 7), true},
+		{order.New(at, 7).Latest(), order.New(at.Truncate(time.Second), 7).Latest(), true},
+		{order.New(at, 7), order.New(at, 8), false},
+		{order.New(at, 7), "", false},
+		{"", "", false},
+	} {
+		if c.a.Same(c.b) != c.want || c.b.Same(c.a) != c.want {
+			t.Errorf("%q and %q are the same: %v, want %v", c.a, c.b, !c.want, c.want)
+		}
+	}
+}
+
 func TestInvalidTimeKeepsTheWidth(t *testing.T) {
 	for _, at := range []time.Time{time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(-5, 1, 1, 0, 0, 0, 0, time.UTC)} {
 		if k := order.New(at, 7); k != order.New(time.Time{}, 7) {

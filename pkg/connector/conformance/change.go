@@ -48,7 +48,25 @@ func unknownOrder(ctx context.Context, s *suite) error {
 	other, next := order.New(second, s.id()), order.New(second.Add(time.Second), s.id())
 	return errors.Join(
 		describe("after a change by a request with a fraction", s.changeInOneSecond(ctx, e, exact, next, whole)),
-		describe("after a change by a request without a fraction", s.changeInOneSecond(ctx, e, whole, next, exact, other)))
+		describe("after a change by a request without a fraction", s.changeInOneSecond(ctx, e, whole, next, exact, other)),
+		describe("after a change by a request whose fraction is not known any more", s.changeLessExactly(ctx, e, exact)))
+}
+
+// changeLessExactly changes and removes a record by a request, and again by the same one after its fraction has been lost.
+func (s *suite) changeLessExactly(ctx context.Context, e Entity, exact order.Key) error {
+	from := s.cursor(ctx, e)
+	q, b := s.book(ctx, e)
+	s.put(ctx, s.main, s.changeOf(q, b, exact, func(r *Record) { r.Name = q.Record.Name + " exact" }))
+	whole := order.New(s.began.Truncate(time.Second).Add(time.Hour), exact.Request())
+	again := s.changeOf(q, b, whole, func(r *Record) { r.Name = q.Record.Name + " whole" })
+	again.Key += "/again"
+	if _, err := s.tryPut(ctx, s.main, again); err != nil {
+		return fmt.Errorf("a further change by the same request: %w", err)
+	}
+	if err := s.checkContent(ctx, from, again, b); err != nil || !s.cans[e].Remove || !s.cans[e].State {
+		return err
+	}
+	return errors.Join(describe("a reset by the same request", s.removeBy(ctx, e, b.OriginId, whole)), s.checkState(ctx, e, b.OriginId, deleted))
 }
 
 // changeInOneSecond changes a record by the first request. The others may neither change nor remove it; the first one and

@@ -108,6 +108,7 @@ var flaws = []flaw{
 		caught: []string{"two requests whose order is unknown"}},
 	{name: "compares order_latest instead of order", driver: changingPut(func(q *tiebackv1.PutRequest) { q.Order = q.OrderLatest }),
 		caught: []string{"two requests whose order is unknown"}},
+	{name: "takes a request whose time is less exact than before for another one", driver: replacingPut(refuseLessExact), caught: []string{"two requests whose order is unknown"}},
 	{name: "refuses the second change of one request", driver: replacingPut(refuseOwn), caught: []string{"two requests whose order is unknown"}},
 	{name: "compares order_latest when it removes", driver: func(d connector.Driver, _ *erp) connector.Driver {
 		return &broken{Driver: d, remove: func(_ context.Context, q *tiebackv1.RemoveRequest) error {

@@ -83,6 +83,20 @@ func refuseOwn(d connector.Driver, e *erp) putFunc {
 	}
 }
 
+// refuseLessExact compares the whole order_latest to find out whether the same request wrote the record.
+func refuseLessExact(d connector.Driver, e *erp) putFunc {
+	return func(ctx context.Context, q *tiebackv1.PutRequest) (*tiebackv1.PutResponse, error) {
+		e.mu.Lock()
+		old := e.at(q.Record.Entity, q.Record.OriginId)
+		refused := old != nil && q.Order != "" && q.Order < old.orderLatest && q.OrderLatest != old.orderLatest && e.keys[q.Key] == nil
+		e.mu.Unlock()
+		if refused {
+			return nil, errSuperseded
+		}
+		return d.Put(ctx, q)
+	}
+}
+
 func (e *erp) remember(key string, b *tiebackv1.Booking) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

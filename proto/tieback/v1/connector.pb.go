@@ -1040,13 +1040,15 @@ type PutRequest struct {
 	Stamp     string                 `protobuf:"bytes,5,opt,name=stamp,proto3" json:"stamp,omitempty"`      // stored with the key and returned in its booking; opaque to the connector
 	// The place of the ERP request among the company's requests, in the order in which Procore created
 	// them. Ids do not have that order. order is the lowest place that the request may have, order_latest the
-	// highest; they are equal unless the time of the request is known only in seconds. Both are compared bytewise
-	// and opaque otherwise, at most 64 bytes of ASCII. "": not from an ERP request, never refused for its order.
+	// highest; they are equal unless the time of the request is known only in seconds. Both are compared bytewise,
+	// and have at most 64 bytes of ASCII. What follows their last "-" is the id of the request. "": not from an ERP
+	// request, never refused for its order.
 	//
 	// The connector stores the highest order_latest of the requests that wrote a record. A change is refused
-	// permanently, with the field "request", if its order is lower than the stored value and its order_latest is
-	// not equal to it: a newer request, or one made in the same second, wrote the record before. An equal
-	// order_latest is the same request. The lines of a budget are the exception: they are always added.
+	// permanently, with the field "request", if its order is lower than the stored value and the two are not of
+	// the same request: a newer request, or one made in the same second, wrote the record before. The time of a
+	// request may have been known more exactly when it wrote the record, so compare the ids at the end of both.
+	// The lines of a budget are the exception: they are always added.
 	Order         string `protobuf:"bytes,6,opt,name=order,proto3" json:"order,omitempty"`
 	OrderLatest   string `protobuf:"bytes,7,opt,name=order_latest,json=orderLatest,proto3" json:"order_latest,omitempty"`
 	unknownFields protoimpl.UnknownFields
