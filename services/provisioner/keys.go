@@ -24,6 +24,7 @@ type keyFolder struct {
 	dir      string
 	users    string      // path of the broker's users file
 	mode     fs.FileMode // of seeds
+	backup   bool        // create the keys of topology.CopyUsers too
 	uid, gid int         // -1: the user of this process
 }
 
@@ -33,6 +34,7 @@ func keys(_ context.Context, args []string, _ func(string) string, out io.Writer
 	owner := f.String("owner", "", "UID[:GID] of the seeds and their folder; needs root")
 	mode := f.String("mode", "0600", "mode of the seeds")
 	rotate := f.Bool("rotate", false, "create the next keys; the second run switches to them")
+	backup := f.Bool("backup", false, "create the keys backup and restore too, for tieback backup and tieback restore")
 	retire := f.Bool("retire", false, "remove the previous keys from the broker's users file, after a rotation")
 	if err := parse(f, args, "DIR"); err != nil {
 		return err
@@ -40,7 +42,7 @@ func keys(_ context.Context, args []string, _ func(string) string, out io.Writer
 	if *rotate && *retire {
 		return &usageError{errors.New("--rotate and --retire exclude each other")}
 	}
-	k := keyFolder{dir: f.Arg(0), users: *users}
+	k := keyFolder{dir: f.Arg(0), users: *users, backup: *backup}
 	if k.users == "" {
 		k.users = filepath.Join(k.dir, "users.conf")
 	}
@@ -90,10 +92,21 @@ func ownerOf(text string) (uid, gid int, err error) {
 	return uid, gid, nil
 }
 
+// services returns the users that have or get a key: all services, and the users of backups if they were asked for once.
+func (k keyFolder) services() []string {
+	all := topology.Users()
+	for _, u := range topology.CopyUsers() {
+		if k.backup || k.has(u, current) {
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
 // create creates the missing seeds and writes the broker's users file. It never changes a seed that exists.
 func (k keyFolder) create(out io.Writer) error {
 	public := map[string][]string{}
-	for _, service := range topology.Users() {
+	for _, service := range k.services() {
 		created, err := k.createSeed(k.file(service, current))
 		if err != nil {
 			return err

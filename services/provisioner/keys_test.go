@@ -105,6 +105,25 @@ func TestUsersFileAndMode(t *testing.T) {
 	}
 }
 
+// The keys of backups are made only if they are asked for, and then kept.
+func TestBackupKeysAreOptional(t *testing.T) {
+	dir := t.TempDir()
+	users := filepath.Join(dir, "users.conf")
+	for _, c := range []struct {
+		flags []string
+		want  bool
+	}{{nil, false}, {[]string{"--backup"}, true}, {nil, true}, {[]string{"--rotate"}, true}} {
+		if code, output := run(t, append(append([]string{"keys"}, c.flags...), dir)...); code != 0 {
+			t.Fatalf("exit %d: %s", code, output)
+		}
+		for _, u := range topology.CopyUsers() {
+			if _, err := os.Stat(filepath.Join(dir, u+".nk")); (err == nil) != c.want || strings.Contains(read(t, users), "_INBOX_"+u+".>") != c.want {
+				t.Errorf("after %v the key of %s exists: %v, want %v", c.flags, u, err == nil, c.want)
+			}
+		}
+	}
+}
+
 // A file that is not a seed is not overwritten. The error names the file and does not show its content.
 func TestInvalidSeedIsNotOverwritten(t *testing.T) {
 	dir := t.TempDir()

@@ -22,7 +22,7 @@ import (
 )
 
 const usage = `usage: provisioner [--wait 15m]
-       provisioner keys [--users FILE] [--owner UID[:GID]] [--mode 0600] [--rotate | --retire] DIR
+       provisioner keys [--users FILE] [--owner UID[:GID]] [--mode 0600] [--backup] [--rotate | --retire] DIR
        provisioner cluster-keys [--rotation NAME] [--pause 3m] NAME
 `
 

@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/tieback/tieback/pkg/bus/topology"
 )
 
 // The files of a service's keys at each step of a rotation:
@@ -59,7 +57,7 @@ func (k keyFolder) rotate(out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, service := range topology.Users() {
+	for _, service := range k.services() {
 		if !ready {
 			if k.has(service, old) {
 				return fmt.Errorf("%s: the previous key is still accepted; run `provisioner keys --retire` first", service)
@@ -88,7 +86,7 @@ func (k keyFolder) ready() (bool, error) {
 		return false, err
 	}
 	exist := false
-	for _, service := range topology.Users() {
+	for _, service := range k.services() {
 		key, err := publicKey(k.file(service, next))
 		switch {
 		case err == nil && !bytes.Contains(conf, []byte(key)):
@@ -127,7 +125,7 @@ func (k keyFolder) has(service, suffix string) bool {
 
 // retire removes the previous keys.
 func (k keyFolder) retire(out io.Writer) error {
-	for _, service := range topology.Users() {
+	for _, service := range k.services() {
 		if err := os.Remove(k.file(service, old)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -89,6 +89,8 @@ var proofs = []proof{
 	{`tieback setup .*--client .*`, "", "TestSetupMakesAClientAndUsesIt"},
 	{`tieback setup .*--rotate-token.*`, "", "TestRotateTheTokenWithoutLosingAnEvent"},
 	{`tieback setup .*--remove.*`, "deploy/compose/try", "tieback setup"},
+	{`tieback backup key .*`, "", "TestBackupIsRestoredAsItWas"},
+	{`tieback backup (verify )?s3://.*`, "", "TestBackupToS3"},
 	{`tieback losses --accept .*`, "", "TestLossIsListedUntilAccepted"},
 	{`tieback status -w`, "", "TestWatch"},
 }

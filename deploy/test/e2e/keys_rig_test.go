@@ -39,10 +39,10 @@ type guarded struct {
 	owner   jetstream.JetStream // with all rights on the streams
 }
 
-func newGuarded(t *testing.T) *guarded {
+func newGuarded(t *testing.T, flags ...string) *guarded {
 	t.Helper()
 	g := &guarded{t: t, dir: t.TempDir(), said: &buffer{}}
-	g.provision(0, "keys", filepath.Join(g.dir, "keys"))
+	g.provision(0, append(append([]string{"keys"}, flags...), filepath.Join(g.dir, "keys"))...)
 	conf := filepath.Join(g.dir, "nats.conf")
 	err := os.WriteFile(conf, fmt.Appendf(nil, `
 listen: "127.0.0.1:-1"

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tieback/tieback/pkg/bus"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/console/operator/links"
 	"github.com/tieback/tieback/services/sandbox"
@@ -94,6 +96,49 @@ func TestLostBrokerIsRestoredFromABackup(t *testing.T) {
 		t.Errorf("%d vendors in the books, want %d", booked, len(requests))
 	}
 	t.Logf("%d requests; the backup took %s, under load; from the loss to the last close-out %s", len(requests), took, recovered)
+}
+
+// The keys backup and restore suffice for their commands. Each may do only its part, and no key of a service may do either.
+func TestBackupKeysSuffice(t *testing.T) {
+	from, into := newGuarded(t, "--backup"), newGuarded(t, "--backup")
+	from.provision(0)
+	b := from.bus("tieback")
+	for n := range int64(30) {
+		if err := b.PublishOnce(t.Context(), bus.For(bus.Delivery, "", 7, n+1), &tiebackv1.Delivery{CompanyId: 7, ErpRequestId: n + 1, EventId: "01J"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := &world{T: t}
+	to := t.TempDir()
+	t.Setenv("TIEBACK_DATA", t.TempDir())
+	t.Setenv("TIEBACK_NATS_URL", from.url)
+	t.Setenv("TIEBACK_NATS_NKEY_FILE", from.key("backup"))
+	w.runs(backup.Command(), to, "--no-encryption")
+	t.Setenv("TIEBACK_NATS_URL", into.url)
+	t.Setenv("TIEBACK_NATS_NKEY_FILE", into.key("restore"))
+	w.runs(backup.RestoreCommand(), to)
+	into.provision(0)
+	if n, err := into.bus("tieback").LastSequence(t.Context(), bus.Delivery); n != 30 || err != nil {
+		t.Errorf("%d messages, %v", n, err)
+	}
+	for _, g := range []*guarded{from, into} {
+		if found := violations(g.said.String()); len(found) > 0 {
+			t.Errorf("refused: %v", found)
+		}
+	}
+	const snapshot, restore = "$JS.API.STREAM.SNAPSHOT.TIEBACK_EVENT", "$JS.API.STREAM.RESTORE.TIEBACK_EVENT"
+	all := []string{
+		"tb.delivery._._.7.9", "tb.event.export.create_vendor.7.9", "$KV.tieback-state.link.7.vendor.35", "$KV.tieback-seen.TIEBACK_DEAD",
+		"$JS.API.STREAM.DELETE.TIEBACK_EVENT", "$JS.API.STREAM.PURGE.TIEBACK_EVENT", "$JS.API.STREAM.UPDATE.TIEBACK_EVENT", "$JS.API.STREAM.CREATE.MINE",
+		"$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.mine", "$JS.API.STREAM.MSG.DELETE.TIEBACK_EVENT", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_EVENT.export",
+	}
+	for user, subjects := range map[string][]string{"backup": append(all, restore), "restore": append(all, snapshot), "tieback": {snapshot, restore}, "console": {snapshot, restore}, "provisioner": {snapshot, restore}} {
+		nc := from.as(user)
+		for _, subject := range subjects {
+			from.refused(nc, user+" publishes to "+subject, nc.Publish(subject, []byte("{}")))
+		}
+		nc.Close()
+	}
 }
 
 // runs runs a command, which must succeed.

@@ -294,6 +294,10 @@ func TestLinksAndGenerationsNeverGoBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// The same request again, after its time was lost but for the seconds: its generation stays, and so do the keys of the bookings.
+	if err := st.NextGeneration(ctx, 7, "VENDOR", 35, order.New(time.Date(2026, 12, 1, 10, 0, 0, 0, time.UTC), by(8).Request())); err != nil {
+		t.Fatal(err)
+	}
 	if generation, err := st.Generation(ctx, 7, "VENDOR", 35); err != nil || generation != by(8) {
 		t.Errorf("generation %s, %v; want %s", generation, err, by(8))
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // user declares what a service does at the broker; its permissions follow from that. Each service has its own nkey and
-// account; see UsersFile. The streams are in the account tiebackAccount, which has no user. A service's account imports
+// account; see UsersFile. The streams are in the account tiebackAccount, which has no user but CopyUsers. A service's account imports
 // exactly the subjects that its user may request:
 //
 //	service          writes                                reads, beside its own consumer
@@ -113,6 +113,31 @@ func Users() []string {
 		names = append(names, u.name)
 	}
 	return names
+}
+
+// CopyUsers returns the names of the users of `tieback backup` and `tieback restore`. They have keys only if an operator asked for
+// them (provisioner keys --backup).
+//
+// They are in the account of the streams, because JetStream sends the content of a snapshot to a subject of that account, which
+// the requester chooses, with JetStream's own rights. So the key backup could make the broker send parts of a snapshot to any
+// subject: treat it like the key of the provisioner. The key restore can create streams with any content.
+func CopyUsers() []string { return []string{"backup", "restore"} }
+
+// copySubjects returns the subjects to which a user of CopyUsers may publish.
+func copySubjects(user string) []string {
+	subjects := []string{JetStreamAPI + ".INFO"}
+	for _, s := range Streams(Config{}) {
+		if s.Volatile {
+			continue
+		}
+		subjects = append(subjects, JetStreamAPI+".STREAM.INFO."+s.Name)
+		if user == "backup" {
+			subjects = append(subjects, JetStreamAPI+".STREAM.SNAPSHOT."+s.Name, "$JS.SNAPSHOT.ACK."+s.Name+".>")
+		} else {
+			subjects = append(subjects, JetStreamAPI+".STREAM.RESTORE."+s.Name, "$JS.SNAPSHOT.RESTORE."+s.Name+".>")
+		}
+	}
+	return subjects
 }
 
 // CallsProcore reports whether a service shares Procore's rate limits. It returns true for an unknown service.
