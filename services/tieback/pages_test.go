@@ -136,6 +136,7 @@ func TestVariablesExist(t *testing.T) {
 	}
 	for _, k := range bus.Kinds {
 		sources.WriteString(k.Stream() + "\n")
+		sources.WriteString("TIEBACK_RETENTION_" + strings.ToUpper(string(k)) + "\n")
 	}
 	variable := regexp.MustCompile(`\bTIEBACK_[A-Z_]*[A-Z]\b`)
 	exist := variable.FindAllString(sources.String(), -1)
