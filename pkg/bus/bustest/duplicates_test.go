@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,6 +140,7 @@ func duplicatesModel(t *testing.T, seed uint64) {
 	}
 	t.Cleanup(b.Close)
 	var burst func(n int, count bool)
+	var bursts atomic.Uint64
 	faults := []struct {
 		name  string
 		loses bool
@@ -175,10 +177,11 @@ func duplicatesModel(t *testing.T, seed uint64) {
 		claimed := map[int64]bool{}
 		// burst publishes messages at random. If the stream may lose them meanwhile, nothing is claimed.
 		burst = func(n int, count bool) {
+			random := rand.New(rand.NewPCG(seed, 1+bursts.Add(1))) // bursts run beside faults, which also draw numbers
 			var all sync.WaitGroup
 			slots := make(chan struct{}, 48)
 			for range n {
-				request, fresh, impatient := 1+rnd.Int64N(150)+50*int64(round), rnd.IntN(4) > 0, rnd.IntN(10) == 0
+				request, fresh, impatient := 1+random.Int64N(150)+50*int64(round), random.IntN(4) > 0, random.IntN(10) == 0
 				slots <- struct{}{}
 				all.Go(func() {
 					defer func() { <-slots }()
