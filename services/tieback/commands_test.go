@@ -55,23 +55,12 @@ var proofs = []proof{
 	{`docker compose exec ledger /service list vendor --company \d+`, "deploy/compose/common", "/service list vendor --company"},
 	{`docker compose (ps|logs|exec) .*`, ".ci/run", "docker compose ps -a"}, // their services: TestComposeServices
 	{`go run \./deploy/test/chaos --seeds 50 --parallel 4`, ".ci/run", "make chaos SEEDS=2"},
-<<<<<<< HEAD
-<<<<<<< HEAD
 	{`make bench FULL=1|bin/tieback bench --recovery`, ".ci/run", "bin/tieback bench --recovery"},
 	{`bin/tieback bench --scale --rounds 3 --events 6000`, ".ci/run", "bin/tieback bench --scale"},
 	{`bin/tieback bench --backlog 100000`, ".ci/run", "bin/tieback bench --backlog"},
 	{`bin/tieback bench --quota`, ".ci/run", "bin/tieback bench --quota"},
 	{`go run \./services/tieback bench --fair`, ".ci/run", "bench --fair"},
 	{`go run \./services/tieback bench --viewers 50`, ".ci/run", "bench --viewers"},
-=======
-	{`go run \./services/tieback bench --fair --fair-seconds 40`, ".ci/run", "bench --fair"},
-=======
-	{`go run \./services/tieback bench --fair`, ".ci/run", "bench --fair"},
-	{`bin/tieback bench --(recovery|scale|backlog|quota).*`, ".ci/run", "bin/tieback bench --$mode"},
->>>>>>> 3052539 (CI: run every mode of bench; docs tests follow)
-	{`go run \./services/tieback bench --viewers 50`, ".ci/run", "bench --viewers"},
-	{`make bench FULL=1`, "Makefile", "$(if $(FULL),--full)"},
->>>>>>> 9d0d8c5 (docs tests: new commands and variables)
 	{`go test -run \^\$ -bench (Search|Rebuild) -benchtime \d+x \./services/console/index`, ".ci/run", "-bench 'Search|Rebuild'"},
 	{`go run \./services/connectors/tryton/cmd/tryton-company run`, "", "TestConformance"},
 	{`go test \./deploy/test/kubernetes`, ".ci/run", "make test"},
