@@ -72,6 +72,9 @@ func statusOf(err error, write bool) error {
 	var known *fault.Error
 	if write && !errors.As(err, &known) {
 		class = fault.Ambiguous
+		if errors.Is(err, context.DeadlineExceeded) { // as gRPC says it itself, if the caller's timer is the first one
+			return status.Error(codes.DeadlineExceeded, utf8(err.Error()))
+		}
 	}
 	p := &tiebackv1.Problem{Field: utf8(fault.Field(err)), UserMessage: utf8(fault.UserMessage(err, ""))}
 	if class == fault.Throttled {
