@@ -43,6 +43,7 @@ var asked = map[string][]string{
 	"EditAndReplay":   {`{"id":"LETTER","message":"{}"}`},
 	"Discard":         {`{"ids":["LETTER"],"reason":"x"}`},
 	"ListCompanies":   {`{}`},
+	"GetCompany":      {`{"companyId":"COMPANY"}`},
 	"ListLinks":       {`{"companyId":"COMPANY"}`},
 	"CheckLinks":      {`{"companyId":"COMPANY"}`},
 	"RebuildLinks":    {`{"companyId":"COMPANY"}`},

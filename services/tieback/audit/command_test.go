@@ -123,7 +123,7 @@ func TestAuditIsIncompleteAfterALoss(t *testing.T) {
 					t.Errorf("exit code %d\n%s%s", code, out, errs)
 				}
 				code, out, errs = commandtest.Run(t.Context(), status.Command(), "")
-				if code != 1 || !strings.Contains(out, says) || !strings.Contains(out, "tieback losses --accept") {
+				if code != 1 || !strings.Contains(out, says) || !strings.Contains(out, "(tieback losses)") {
 					t.Errorf("status: exit code %d\n%s%s", code, out, errs)
 				}
 			}

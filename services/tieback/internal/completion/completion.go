@@ -109,7 +109,11 @@ func requests(cmd *cobra.Command, args []string, begun string) ([]string, cobra.
 	var out []string
 	if len(args) == 0 {
 		ask(cmd, func(ctx context.Context, c *connect.Client) error {
-			for ask := (&operatorv1.ListRequestsRequest{Text: begun, PageSize: maxOffered}); ; { // a text finds the beginnings of ids, among others
+			ask := &operatorv1.ListRequestsRequest{PageSize: maxOffered}
+			if len(begun) >= 4 { // a search finds the beginnings of ids, among others, from four digits on
+				ask.Text = begun
+			}
+			for range maxPages {
 				page, err := c.ListRequests(ctx, ask)
 				for _, r := range page.GetRequests() {
 					if id := fmt.Sprint(r.RequestId); len(out) < maxOffered && strings.HasPrefix(id, begun) {
@@ -120,6 +124,7 @@ func requests(cmd *cobra.Command, args []string, begun string) ([]string, cobra.
 					return err
 				}
 			}
+			return nil
 		})
 	}
 	return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
@@ -146,4 +151,5 @@ func deadLetters(cmd *cobra.Command, args []string, _ string) ([]string, cobra.S
 const (
 	maxAge     = 7 * 24 * time.Hour
 	maxOffered = 50
+	maxPages   = 20 // of maxOffered requests that are looked at
 )
