@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/procore/erplog"
 	"github.com/tieback/tieback/pkg/request"
 	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
@@ -103,7 +104,7 @@ func TestAuditCoversItsPeriod(t *testing.T) {
 	before, err := audit.Read(w.Context(), &erplog.Reader{Session: session, Company: firstCompany}, l.Bus,
 		audit.Options{Since: time.Now().Add(-60 * 24 * time.Hour), Until: time.Now().Add(-time.Hour)})
 	w.must(err)
-	if before.Requests != 0 || len(before.Notes) != 1 || !strings.Contains(before.Notes[0], "720h") {
+	if before.Requests != 0 || len(before.Notes) != 1 || !strings.Contains(before.Notes[0], topology.DefaultRetention.Delivery.String()) {
 		t.Errorf("before the first click: %d requests, notes %q", before.Requests, before.Notes)
 	}
 }

@@ -95,7 +95,7 @@ func TestUnreachableConnectorIsNamedUntilItAnswers(t *testing.T) {
 	w.must(err)
 	w.shows(first, sandbox.InProgress, "Your ERP system has not answered since "+time.Now().In(zone).Format("15:04 MST")+". The ERP integration keeps trying until")
 	l.needed("(C0): its ERP has not answered since")
-	l.needed("connection refused\": tieback doctor --company 598134325841112")
+	l.needed("connection refused\": check the company (tieback doctor --company 598134325841112)")
 	a.hangs.Store(true)
 	a.arrive()
 	second := w.press("create_vendor")
