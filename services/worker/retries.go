@@ -13,12 +13,12 @@ import (
 // followRetries reads for which requests an operator wants the next attempt now, and sends each to the consumer once, until ctx
 // ends. It ignores those that it finds at its first look: the consumer of a process that has just started has no waiting messages. A
 // worker of another category has no message of the request, and its consumer ignores it.
-func followRetries(ctx context.Context, s *state.State, to chan<- bus.Subject, log *zap.Logger) {
+func followRetries(ctx context.Context, read func(context.Context) ([]state.Retry, error), to chan<- bus.Subject, log *zap.Logger) {
 	tick := time.NewTicker(pollPauses)
 	defer tick.Stop()
 	var seen map[state.Retry]bool // nil: there was no look yet
 	for {
-		all, err := s.Retries(ctx)
+		all, err := read(ctx)
 		if err != nil && ctx.Err() == nil {
 			log.Warn("could not read which requests are to be tried now", zap.Error(err))
 		}

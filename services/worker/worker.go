@@ -194,7 +194,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var poll sync.WaitGroup
 	poll.Go(func() { s.pauses.follow(polling, state.Of(s.Bus), string(s.category), s.Log) })
 	retry := make(chan bus.Subject)
-	poll.Go(func() { followRetries(polling, state.Of(s.Bus), retry, s.Log) })
+	poll.Go(func() { followRetries(polling, state.Of(s.Bus).Retries, retry, s.Log) })
 	defer poll.Wait()
 	defer stop()
 	err := s.Bus.Consume(ctx, bus.Consumer{
