@@ -16,11 +16,6 @@ import (
 	"runtime/pprof"
 	"syscall"
 	"time"
-
-	"go.uber.org/zap/zapcore"
-
-	"github.com/tieback/tieback/services/tieback/run"
-	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
 // Options are the flags of `tieback bench`.
@@ -92,11 +87,6 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 		}
 	}
 	return nil
-}
-
-// openOne opens a pipeline for the measured company with the embedded ledger.
-func openOne(ctx context.Context, dir, procoreURL string, secrets local.Secrets) (*run.Pipeline, error) {
-	return local.Open(ctx, local.Parts{Data: dir, ProcoreURL: procoreURL, AdminAddr: "127.0.0.1:0", LogLevel: zapcore.ErrorLevel, Secrets: secrets})
 }
 
 // profile starts a CPU profile and returns a function that ends it. Without a file it does nothing.

@@ -49,7 +49,7 @@ func (p *procore) report(ctx context.Context, _ int64, data []byte) ([]byte, err
 		Errors []json.RawMessage `json:"errors"`
 	}
 	if err := json.Unmarshal(answer, &refused); err != nil || len(refused.Errors) > 0 {
-		return nil, fmt.Errorf("Procore refused a mark: %s %w", refused.Errors, err)
+		return nil, fmt.Errorf("a mark was refused by Procore: %s %w", refused.Errors, err)
 	}
 	_, err = p.call(ctx, http.MethodPatch, fmt.Sprintf("erp_request_details/%d", b.Detail),
 		map[string]any{"request_detail": map[string]any{"status": "success", "messages": []string{}}})
