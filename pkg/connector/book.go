@@ -130,6 +130,9 @@ func (w *booking) rebook(ctx context.Context, b *tiebackv1.Booking, bookedBy ord
 		return nil, err
 	}
 	if gone { // Procore has no link that a user could unlink or reset, so the next generation starts here
+		if !bookedBy.After(w.generation) || bookedBy.Same(w.generation) { // it would start again and again
+			return nil, fault.New(fault.Permanent, fmt.Errorf("connector found %s under the key %s with the stamp of request %d, which is not newer than the generation", Describe(w.record), w.key(), bookedBy.Request()))
+		}
 		if err := w.NextGeneration(ctx, bookedBy, w.record.Entity, w.record.ProcoreId); err != nil {
 			return nil, err
 		}
