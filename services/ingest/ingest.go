@@ -81,12 +81,14 @@ func (s *Service) Run(ctx context.Context, l net.Listener) error {
 //	200  stored on disk (accepted), stored before (duplicate), or not about a new ERP request (other)
 //	400  malformed; the body has the reason
 //	401  unknown company or wrong token; the answer is the same for both
-//	404  no such path or method
+//	404  no such path
+//	405  another method than POST
 //	413  too large
 //	503  the broker can't store it now; Procore sends it again
 func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /webhooks/procore/{company_id}", s.receive)
+	mux.HandleFunc("/webhooks/procore/{company_id}", s.wrongMethod)
 	mux.HandleFunc("/", s.notFound)
 	return mux
 }
@@ -96,6 +98,12 @@ func (s *Service) notFound(w http.ResponseWriter, r *http.Request) {
 	s.sampled.Warn("request to an unknown path: the webhook's URL must end in /webhooks/procore/COMPANY, without a slash; `tieback setup` corrects it",
 		zap.String("method", r.Method), zap.String("path", r.URL.Path[:min(len(r.URL.Path), 200)]))
 	s.answer(w, http.StatusNotFound, "not_found", "Deliveries are POSTed to /webhooks/procore/COMPANY, without a slash at the end.")
+}
+
+// wrongMethod answers requests to the path of deliveries that are not a POST, such as those of a person who tries the URL in a browser.
+func (s *Service) wrongMethod(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Allow", http.MethodPost)
+	s.answer(w, http.StatusMethodNotAllowed, "not_found", "Deliveries are POSTed to this URL.")
 }
 
 // tracer starts the trace of an event when its delivery is authenticated; see pkg/bus/trace.go.

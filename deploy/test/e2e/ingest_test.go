@@ -120,6 +120,14 @@ func TestIngestAnswers(t *testing.T) {
 			t.Errorf("%s is answered %q, want %q", c.name, got, c.want)
 		}
 	}
+	for path, want := range map[string]int{fmt.Sprintf("/webhooks/procore/%d", int64(firstCompany)): 405, "/webhooks/procore/acme": 405, "/webhooks": 404} {
+		answer, err := http.Get("http://" + w.front.Addr().String() + path)
+		w.must(err)
+		w.must(answer.Body.Close())
+		if allow := answer.Header.Get("Allow"); answer.StatusCode != want || (allow == "POST") != (want == 405) {
+			t.Errorf("GET %s is answered %d, Allow %q, want %d", path, answer.StatusCode, allow, want)
+		}
+	}
 	if n := len(l.messages(bus.Delivery)); n != 0 {
 		t.Errorf("%d deliveries stored, want none", n)
 	}
