@@ -19,7 +19,7 @@ import (
 // concurrently, but each Snapshot keeps a part of the broker's disk busy.
 //
 // It uses the snapshots of JetStream, which keep sequences, times and the positions of consumers. The user of the nkey must be in
-// the account of the streams (topology.Backup, topology.Restore), because the broker sends a snapshot's content to a subject of
+// the account of the streams (topology.CopyUsers), because the broker sends a snapshot's content to a subject of
 // that account.
 type Copier struct{ nc *nats.Conn }
 
@@ -30,7 +30,7 @@ type StreamCopy struct {
 	Config   json.RawMessage `json:"config"`
 	State    json.RawMessage `json:"state"`
 	Messages uint64          `json:"messages"`
-	First    uint64          `json:"first"` // sequence; 1 more than Last if the stream is empty
+	First    uint64          `json:"first"` // sequence; without a meaning if the stream is empty
 	Last     uint64          `json:"last"`
 }
 
@@ -61,9 +61,6 @@ func (c *Copier) Close() { c.nc.Close() }
 // ErrNoStream is the error of Snapshot for a stream that does not exist.
 var ErrNoStream = errors.New("the broker has no such stream")
 
-// ErrStreamExists is the error of Restore for a stream that exists.
-var ErrStreamExists = errors.New("the broker has this stream already")
-
 // Snapshot writes a copy of a stream and of its consumers to w, as they are at one moment; messages may arrive meanwhile. The
 // broker checks the checksum of each message as it reads it. After an error w has a part of the copy, which is worth nothing.
 func (c *Copier) Snapshot(ctx context.Context, stream string, w io.Writer) (StreamCopy, error) {
@@ -78,9 +75,8 @@ func (c *Copier) Snapshot(ctx context.Context, stream string, w io.Writer) (Stre
 	}
 	var r struct {
 		apiError
-		Config json.RawMessage       `json:"config"`
-		State  json.RawMessage       `json:"state"`
-		Parsed jetstream.StreamState `json:"-"`
+		Config json.RawMessage `json:"config"`
+		State  json.RawMessage `json:"state"`
 	}
 	if err := c.ask(ctx, "STREAM.SNAPSHOT."+stream, map[string]any{"deliver_subject": inbox, "jsck": true, "chunk_size": snapshotChunk}, &r, restoreTime); err != nil {
 		return StreamCopy{}, fmt.Errorf("%s: %w", stream, err)
@@ -88,7 +84,8 @@ func (c *Copier) Snapshot(ctx context.Context, stream string, w io.Writer) (Stre
 	if err := r.err(); err != nil {
 		return StreamCopy{}, fmt.Errorf("%s: %w", stream, err)
 	}
-	if err := json.Unmarshal(r.State, &r.Parsed); err != nil {
+	var state jetstream.StreamState
+	if err := json.Unmarshal(r.State, &state); err != nil {
 		return StreamCopy{}, fmt.Errorf("%s: the state in the broker's answer: %w", stream, err)
 	}
 	if err := receive(ctx, chunks, w); err != nil {
@@ -96,7 +93,7 @@ func (c *Copier) Snapshot(ctx context.Context, stream string, w io.Writer) (Stre
 	}
 	return StreamCopy{
 		Stream: stream, Config: r.Config, State: r.State,
-		Messages: r.Parsed.Msgs, First: r.Parsed.FirstSeq, Last: r.Parsed.LastSeq,
+		Messages: state.Msgs, First: state.FirstSeq, Last: state.LastSeq,
 	}, nil
 }
 
@@ -126,8 +123,8 @@ func receive(ctx context.Context, chunks *nats.Subscription, w io.Writer) error 
 	}
 }
 
-// Restore creates a stream with its consumers from a copy. replicas is the number of the stream's replicas; 0: as it was. If the
-// stream exists, the error is ErrStreamExists. The broker discards a stream that was restored in part.
+// Restore creates a stream with its consumers from a copy. replicas is the number of the stream's replicas; 0: as it was. It is
+// an error if the stream exists. The broker discards a stream that was restored in part.
 func (c *Copier) Restore(ctx context.Context, s StreamCopy, replicas int, r io.Reader) error {
 	config, err := withReplicas(s.Config, replicas)
 	if err != nil {
@@ -223,14 +220,11 @@ type apiError struct {
 }
 
 func (e apiError) err() error {
-	const nameInUse, nameInUseByRestore = 10058, 10130
 	switch {
 	case e.Error == nil:
 		return nil
 	case e.Error.ErrorCode == jetstream.JSErrCodeStreamNotFound:
 		return ErrNoStream
-	case e.Error.ErrorCode == nameInUse, e.Error.ErrorCode == nameInUseByRestore:
-		return ErrStreamExists
 	}
 	return e.Error
 }

@@ -298,6 +298,35 @@ func TestChangedBackupIsRefused(t *testing.T) {
 	}
 }
 
+// A copy that lacks messages which the broker had when it began is not reported as restorable, although its checksum is right.
+func TestIncompleteCopyIsRefused(t *testing.T) {
+	r := newRig(t)
+	b, leave := commandtest.Embedded(t)
+	fill(t, b, 5)
+	leave()
+	r.backs(r.to+" --no-encryption", 0, "is complete")
+	files, err := filepath.Glob(filepath.Join(r.to, "*", manifestName))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	raw, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	more := bytes.ReplaceAll(raw, []byte(`"messages": 5,
+        "first": 1,
+        "last": 5`), []byte(`"messages": 6,
+        "first": 1,
+        "last": 6`))
+	if bytes.Equal(raw, more) {
+		t.Fatalf("%s", raw)
+	}
+	if err := os.WriteFile(files[0], more, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.backs("verify "+r.to, 1, "the copy is not complete")
+}
+
 // Bad usage, and a store that fails, have errors that say what to do.
 func TestMistakesOfBackups(t *testing.T) {
 	r := newRig(t)

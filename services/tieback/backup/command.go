@@ -35,7 +35,7 @@ func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "backup LOCATION --recipient age1…", Short: "Copy the streams and databases to a folder or S3, while services run", Args: cobra.ExactArgs(1),
 		Long: `Copy the broker's streams, and the databases under TIEBACK_DATA: the books of the embedded ERP and the console's index.
-Services may run meanwhile. The backup is encrypted with age for each recipient.
+Services may keep running. The backup is encrypted with age for each recipient.
 
 ` + locations + `
 
@@ -156,8 +156,8 @@ func listCommand() *cobra.Command {
 func keyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "key FILE", Short: "Make a secret key for backups, and print its public key", Args: cobra.ExactArgs(1),
-		Long: `Make a secret key of age in FILE, which must not exist, and print its public key for --recipient. Whoever has FILE can
-read the backups, and without it nobody can: keep copies of it in two places, and none beside the backups.
+		Long: `Make a secret key of age in FILE, which must not exist, and print its public key for --recipient. FILE is needed to
+read the backups: keep copies of it in two places, and none beside the backups.
 
 Exit code 0: made. 1: it failed. 2: wrong usage.`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -101,9 +101,11 @@ func (r restorer) restore(ctx context.Context, p part) (err error) {
 	switch messages, first, last, err := r.copier.State(ctx, p.Stream.Stream); {
 	case err != nil:
 		return err
+	case last == p.Stream.Last && messages < p.Stream.Messages && p.Stream.Stream == topology.State.Stream():
+		r.progress("%s: %d messages; %d have expired since the backup", p.Stream.Stream, messages, p.Stream.Messages-messages)
 	case messages != p.Stream.Messages || last != p.Stream.Last:
-		// A message whose time to live ended since the backup is removed by the broker as it restores the stream.
-		r.progress("%s: %d messages, sequences %d to %d; the backup has %d, %d to %d", p.Stream.Stream, messages, first, last, p.Stream.Messages, p.Stream.First, p.Stream.Last)
+		return fmt.Errorf("%s has %d messages after the restore, sequences %d to %d; the backup should have %d, %d to %d: the copy is not complete, use an earlier backup",
+			p.Stream.Stream, messages, first, last, p.Stream.Messages, p.Stream.First, p.Stream.Last)
 	default:
 		r.progress("%s: %d messages", p.Stream.Stream, messages)
 	}

@@ -29,8 +29,8 @@ func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "losses [--accept --reason WHY] [-o json]", Short: "List acknowledged messages that the broker has lost, or accept the losses", Args: cobra.NoArgs,
 		Long: `Read all streams to their end, and list those that lack messages that they had acknowledged. A damaged file,
-a deleted stream, a manual purge and a restored backup cause such losses. Messages that have reached 30 days, the
-retention of the streams, are not losses. tieback status, doctor and audit and the alert TiebackMessagesLost report the
+a deleted stream, a manual purge and a restored backup cause such losses. Messages that were removed when
+the retention of their stream had ended are not losses. tieback status, doctor and audit and the alert TiebackMessagesLost report the
 losses that show without reading everything.
 
 A loss is listed until it is accepted. Accept it when you have repaired what you can:
