@@ -23,7 +23,7 @@ import (
 //
 //	of unknown type ("_")   an outcome may have failures; success only as checkSwept describes
 //	of an event type        it may have the marks, unlinks and links of its catalogue row; success only for request details
-//	                        that its event names, or the request in Procore if it is a replay and its event was removed
+//	                        that its event names, or that the request in Procore names if the request has no event
 //
 // The error is permanent if the outcome is refused. After any other error, admit should be called again.
 func (s *Service) admit(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) error {
@@ -194,7 +194,7 @@ func (s *Service) checkDetails(ctx context.Context, outcome bus.Message, details
 			return refusal(fmt.Errorf("it reports success of request details %v, but request %d has no event %s", details, subject.Request, subject.Type))
 		}
 		err = missing(outcome, fmt.Errorf("it reports success of request details %v, but the event %s of request %d does not exist or has been removed", details, subject.Type, subject.Request))
-		if subject.Run == "" || has || fault.ClassOf(err) != fault.Permanent {
+		if has || fault.ClassOf(err) != fault.Permanent {
 			return err
 		}
 		return s.checkProcore(ctx, outcome, details, err)
@@ -202,8 +202,9 @@ func (s *Service) checkDetails(ctx context.Context, outcome bus.Message, details
 	return refusal(fmt.Errorf("it reports success of request details %v, but the event %s of request %d does not name all of them", details, subject.Type, subject.Request))
 }
 
-// checkProcore checks an outcome that was replayed after its event had been removed: the request in Procore must have the outcome's
-// type, and name all of the request details. refused is the error if it does not.
+// checkProcore checks an outcome whose request has no event: it was replayed after its event had been removed, or it was restored
+// from a backup that copied the events before its event was published. The request in Procore must have the outcome's type, and
+// name all of the request details. refused is the error if it does not.
 func (s *Service) checkProcore(ctx context.Context, outcome bus.Message, details []int64, refused error) error {
 	session, err := s.Procore.Company(outcome.Subject.Company)
 	if err != nil {

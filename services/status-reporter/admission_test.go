@@ -194,9 +194,11 @@ func TestAdmitRefusesOtherCompanyAndRequest(t *testing.T) {
 	}
 }
 
-// A replica that lags behind does not have the event of an outcome yet. The outcome is refused only after a minute.
+// A replica that lags behind does not have the event of an outcome yet. An outcome that Procore does not confirm is refused only
+// after a minute.
 func TestOutcomeWithoutEventIsRefusedAfterAMinute(t *testing.T) {
-	s := &Service{store: records{}}
+	client, _ := requestInProcore(t, `{"id": 1, "request_name": "create_vendor", "request_data": {"request_detail_id": 12}}`)
+	s := &Service{Deps: Deps{Procore: client}, store: records{}}
 	for _, of := range []struct {
 		subject string
 		outcome *tiebackv1.Outcome
@@ -304,19 +306,10 @@ func TestSkippedRequestHasNoEffect(t *testing.T) {
 	}
 }
 
-// An outcome that is replayed after its event was removed is checked against the request in Procore. An outcome of a first run is
-// not: it is reported, or given up, before its event is removed.
-func TestReplayedOutcomeWithoutEvent(t *testing.T) {
-	calls := 0
-	url := procoretest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		calls++
-		fmt.Fprint(w, `{"id": 1, "request_name": "create_vendor", "request_data": {"request_detail_id": 11}}`)
-	}))
-	set := company.Set{7: company.New(7, company.Secrets{ClientID: "c", ClientSecret: "s"})}
-	client, err := procore.New(procore.Config{APIURL: url, LoginURL: url}, set, prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
+// An outcome whose request has no event is checked against the request in Procore: a replay whose event was removed, and an outcome
+// of a backup that does not have the event.
+func TestOutcomeWithoutEvent(t *testing.T) {
+	client, calls := requestInProcore(t, `{"id": 1, "request_name": "create_vendor", "request_data": {"request_detail_id": 11}}`)
 	for _, c := range []struct {
 		name, subject string
 		detail        int64
@@ -326,18 +319,36 @@ func TestReplayedOutcomeWithoutEvent(t *testing.T) {
 		{"a replay", "export.create_vendor.7.1.42", 11, true, 1},
 		{"a replay that names another request detail", "export.create_vendor.7.1.42", 12, false, 1},
 		{"a replay of another type", "unlink.unlink_vendor.7.1.42", 11, false, 1},
-		{"a first run", "export.create_vendor.7.1", 11, false, 0},
+		{"a first run", "export.create_vendor.7.1", 11, true, 1},
+		{"a first run that names another request detail", "export.create_vendor.7.1", 12, false, 1},
+		{"a first run of another type", "unlink.unlink_vendor.7.1", 11, false, 1},
 	} {
 		subject, err := bus.Parse("tb.outcome." + c.subject)
 		if err != nil {
 			t.Fatal(err)
 		}
-		calls = 0
+		*calls = 0
 		s := &Service{Deps: Deps{Procore: client}, store: records{}}
 		o := &tiebackv1.Outcome{Type: subject.Type, CompanyId: 7, ErpRequestId: 1, CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: c.detail, Status: good}}}
 		err = s.admit(t.Context(), bus.Message{Subject: subject, Stored: time.Now().Add(-time.Hour)}, o)
-		if (err == nil) != c.admitted || err != nil && fault.ClassOf(err) != fault.Permanent || calls != c.calls {
-			t.Errorf("%s: %d calls, %v", c.name, calls, err)
+		if (err == nil) != c.admitted || err != nil && fault.ClassOf(err) != fault.Permanent || *calls != c.calls {
+			t.Errorf("%s: %d calls, %v", c.name, *calls, err)
 		}
 	}
+}
+
+// requestInProcore returns a client of a Procore with one ERP request, and the number of calls it has made.
+func requestInProcore(t *testing.T, request string) (*procore.Client, *int) {
+	t.Helper()
+	calls := new(int)
+	url := procoretest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		*calls++
+		fmt.Fprint(w, request)
+	}))
+	set := company.Set{7: company.New(7, company.Secrets{ClientID: "c", ClientSecret: "s"})}
+	client, err := procore.New(procore.Config{APIURL: url, LoginURL: url}, set, prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client, calls
 }

@@ -70,8 +70,13 @@ func (l *line) console() *operated {
 // eventually repeats check until it returns "", and fails with what it returned last.
 func (w *world) eventually(check func() string) {
 	w.Helper()
+	w.eventuallyWithin(patience, check)
+}
+
+func (w *world) eventuallyWithin(limit time.Duration, check func() string) {
+	w.Helper()
 	var last string
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if last = check(); last == "" {
 			return
 		}

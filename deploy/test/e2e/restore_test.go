@@ -80,7 +80,8 @@ func TestLostBrokerIsRestoredFromABackup(t *testing.T) {
 	l = w.runOn(srv)
 	w.rebuild(l, links.Options{})
 	l.sweep(l.sweeper())
-	w.eventually(func() string { // a request that was closed after the backup has no message in tb.closed
+	// An outcome whose event was published after the copy of the events waits a minute for it.
+	w.eventuallyWithin(2*patience, func() string { // a request that was closed after the backup has no message in tb.closed
 		if r := l.audit(); int(r.Requests) != len(requests) || len(amiss(r)) > 0 {
 			return w.json(r)
 		}
