@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
@@ -105,7 +106,7 @@ func TestTotalSizeOfAnswersIsLimited(t *testing.T) {
 	const large = 5 << 20 // counts as the largest request there is: its size is not known from the start
 	var tokens, written atomic.Int64
 	var size atomic.Int64
-	s := session(t, func(w http.ResponseWriter, r *http.Request) {
+	s := openFor(t, 5*time.Second, func(w http.ResponseWriter, r *http.Request) {
 		if !token(w, r, &tokens) {
 			fmt.Fprint(w, "{}")
 			writes(w, &written, int(size.Load()))

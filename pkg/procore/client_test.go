@@ -39,6 +39,12 @@ type opened struct {
 
 func open(t *testing.T, h http.HandlerFunc) *opened {
 	t.Helper()
+	return openFor(t, 0, h)
+}
+
+// openFor opens a session whose calls have a timeout; 0: the default.
+func openFor(t *testing.T, timeout time.Duration, h http.HandlerFunc) *opened {
+	t.Helper()
 	srv := httptest.NewServer(procoretest.Check(t, h))
 	t.Cleanup(srv.Close)
 	o := &opened{file: filepath.Join(t.TempDir(), "companies.yaml"), registry: prometheus.NewRegistry()}
@@ -47,7 +53,7 @@ func open(t *testing.T, h http.HandlerFunc) *opened {
 	if o.companies, _, err = company.Load(o.file); err != nil {
 		t.Fatal(err)
 	}
-	c, err := procore.New(procore.Config{APIURL: srv.URL, LoginURL: srv.URL, Timeout: time.Second}, o.companies, o.registry)
+	c, err := procore.New(procore.Config{APIURL: srv.URL, LoginURL: srv.URL, Timeout: timeout}, o.companies, o.registry)
 	if err != nil {
 		t.Fatal(err)
 	}

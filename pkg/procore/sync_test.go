@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/procore"
@@ -237,7 +238,7 @@ func TestUnansweredCallIsSplit(t *testing.T) {
 	var n atomic.Int64
 	var mu sync.Mutex
 	var calls []int
-	s := session(t, func(w http.ResponseWriter, r *http.Request) {
+	s := openFor(t, 3*time.Second, func(w http.ResponseWriter, r *http.Request) {
 		if token(w, r, &n) {
 			return
 		}
