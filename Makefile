@@ -34,10 +34,15 @@ export CGO_ENABLED ?= 1
 
 .PHONY: chaos flood rolling run test test-docker test-tryton bench check fuzz generate generated images pin vulncheck
 
+# The program bin/demo has only what this needs, and compiles in half of the time of bin/tieback.
 run:
-	@echo 'Building Tieback. The first build takes a few minutes, the next ones seconds.'
-	@go build -o bin/tieback ./services/tieback
+ifeq ($(KEEP)$(ERP)$(ADDRESS),)
+	@deploy/build bin/demo ./services/tieback/demo/cmd/demo
+	@bin/demo $(if $(SEED),--seed $(SEED))
+else
+	@deploy/build bin/tieback ./services/tieback
 	@bin/tieback demo $(if $(ERP),--erp $(ERP)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED))
+endif
 
 # Parallel tests mostly wait, so four run on any machine.
 test:

@@ -66,7 +66,7 @@ var proofs = []proof{
 	{`go test \./deploy/test/kubernetes`, ".ci/run", "make test"},
 	{`bin/sandbox`, "", "TestTheRehearsal"},
 	{`go build -o bin/ \./services/tieback \./services/sandbox/cmd/sandbox`, "Makefile", "go build"},
-	{`go build -o \S+ \./services/tieback`, "Makefile", "go build -o bin/tieback ./services/tieback"},
+	{`go build -o \S+ \./services/tieback`, "Makefile", "deploy/build bin/tieback ./services/tieback"},
 	{`promtool test rules deploy/prometheus/rules_test\.yaml`, "", "TestAlertsFireAndResolve"},
 
 	// CI has no cluster. The tests compare the names in these commands with the manifests and the scripts.

@@ -20,6 +20,7 @@ import (
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/pkg/telemetry"
+	"github.com/tieback/tieback/services/connectors"
 	"github.com/tieback/tieback/services/connectors/ledger/ledgercmd"
 	"github.com/tieback/tieback/services/console"
 	"github.com/tieback/tieback/services/tieback/audit"
@@ -31,6 +32,7 @@ import (
 	"github.com/tieback/tieback/services/tieback/connector"
 	"github.com/tieback/tieback/services/tieback/dead"
 	"github.com/tieback/tieback/services/tieback/demo"
+	"github.com/tieback/tieback/services/tieback/demo/erps"
 	"github.com/tieback/tieback/services/tieback/doctor"
 	"github.com/tieback/tieback/services/tieback/internal/completion"
 	"github.com/tieback/tieback/services/tieback/links"
@@ -131,7 +133,10 @@ func codeOf(w io.Writer, err error) int {
 }
 
 func demoCommand() *cobra.Command {
-	var o demo.Options
+	o := demo.Options{Console: func(l net.Listener, data string, link func(string)) tenant.Service {
+		return serveConsole(console.Options{Listener: l, Socket: console.Socket(data), Link: link})
+	}}
+	var erp, address string
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Run the whole pipeline with all event types against a simulated Procore", Args: cobra.NoArgs,
 		Long: `Run the whole pipeline in one process with all event types: simulated accountants work in a simulated
@@ -139,7 +144,10 @@ Procore, and the ERP is the embedded ledger unless --erp names another. At the e
 books with what Procore exported.
 
 Exit code 0: all events ended as they should. 1: some did not, or the demo failed. 2: wrong usage.`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.ERP, err = erps.Named(erp, address); err != nil {
+				return err
+			}
 			ok, err := demo.Run(cmd.Context(), o, os.Stdout)
 			if err != nil {
 				fmt.Fprintf(os.Stderr, "tieback demo: %v\n", err)
@@ -151,8 +159,8 @@ Exit code 0: all events ended as they should. 1: some did not, or the demo faile
 		},
 	}
 	cmd.Flags().BoolVar(&o.Keep, "keep", false, "keep serving after the last event, until interrupted")
-	cmd.Flags().StringVar(&o.ERP, "erp", "ledger", "the ERP: ledger (embedded), tryton, or remote (a connector over gRPC)")
-	cmd.Flags().StringVar(&o.Address, "address", "", "with --erp remote: host:port of a running connector, without TLS; default: the demo starts one")
+	cmd.Flags().StringVar(&erp, "erp", "ledger", "the ERP: ledger (embedded), tryton, or remote (a connector over gRPC)")
+	cmd.Flags().StringVar(&address, "address", "", "with --erp remote: host:port of a running connector, without TLS; default: the demo starts one")
 	cmd.Flags().Uint64Var(&o.Seed, "seed", 1, "seed of the random choices of the demo")
 	return cmd
 }
@@ -186,28 +194,35 @@ func serve(ctx context.Context, p *tenant.App) error {
 	if err != nil {
 		return fmt.Errorf("TIEBACK_INGEST_ADDR: %w", err)
 	}
-	pl, err := run.Open(ctx, p)
+	pl, err := run.Open(ctx, p, connectors.Drivers)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
 	defer pl.Close()
-	if pl.Console, err = consoleOptions(p); err != nil {
+	options, err := consoleOptions(p)
+	if err != nil {
 		return errors.Join(err, l.Close())
 	}
+	pl.Console = serveConsole(options)
 	p.Log.Info("running", zap.Stringer("ingest", l.Addr()), zap.String("admin", p.Settings.AdminAddr), zap.Int("companies", len(p.Companies)))
 	return pl.Run(ctx, l)
 }
 
+// serveConsole returns the console as a service.
+func serveConsole(o console.Options) tenant.Service {
+	return func(ctx context.Context, a *tenant.App) error { return console.Run(ctx, a, o) }
+}
+
 // consoleOptions opens the console's address. With off, the commands of this machine are served nevertheless.
-func consoleOptions(p *tenant.App) (*console.Options, error) {
+func consoleOptions(p *tenant.App) (console.Options, error) {
 	if p.Settings.ConsoleAddr == "off" {
-		return &console.Options{Socket: console.Socket(p.Settings.Data)}, nil
+		return console.Options{Socket: console.Socket(p.Settings.Data)}, nil
 	}
 	l, err := net.Listen("tcp", p.Settings.ConsoleAddr)
 	if err != nil {
-		return nil, fmt.Errorf("TIEBACK_CONSOLE_ADDR (off: no console): %w", err)
+		return console.Options{}, fmt.Errorf("TIEBACK_CONSOLE_ADDR (off: no console): %w", err)
 	}
-	return &console.Options{
+	return console.Options{
 		Listener: l, Socket: console.Socket(p.Settings.Data),
 		Link: func(link string) {
 			fmt.Fprintln(os.Stderr, "The console, for this machine's user; the link can be opened once:", link)

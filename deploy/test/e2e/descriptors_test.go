@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/services/connectors"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/run"
 )
@@ -102,7 +103,7 @@ func runWithFewDescriptors() int {
 		if err != nil {
 			return err
 		}
-		pl, err := run.Open(ctx, p)
+		pl, err := run.Open(ctx, p, connectors.Drivers)
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/services/connectors"
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/run"
@@ -74,7 +75,7 @@ func surviveFullDisk(t *testing.T, how string) {
 	w.must(l.Close())
 	p := w.process()
 	p.Settings.AdminAddr = admin
-	pl, err := run.Open(t.Context(), p)
+	pl, err := run.Open(t.Context(), p, connectors.Drivers)
 	w.must(err)
 	defer pl.Close()
 	p.Drivers["erp"] = pl.Ledger.Opener()

@@ -22,6 +22,7 @@ import (
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/fault"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/connectors"
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
@@ -71,7 +72,7 @@ func (r *rotation) start() {
 	r.must(err)
 	p.Backoff, p.Reread, p.Log = r.backoff, 10*time.Millisecond, zap.New(r.setup.log)
 	p.Drivers["erp"] = r.erp.opener
-	pl, err := run.Open(r.Context(), p)
+	pl, err := run.Open(r.Context(), p, connectors.Drivers)
 	r.must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.line = &line{Pipeline: pl, world: r.world, cancel: cancel, done: make(chan error, 1)}

@@ -25,6 +25,7 @@ import (
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/procore"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
+	"github.com/tieback/tieback/services/connectors"
 	"github.com/tieback/tieback/services/connectors/ledger"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/broker"
@@ -180,7 +181,7 @@ func (w *world) run() *line { return w.runWith(nil) }
 func (w *world) runWith(change services) *line {
 	w.Helper()
 	p := w.process()
-	pl, err := run.Open(w.Context(), p)
+	pl, err := run.Open(w.Context(), p, connectors.Drivers)
 	w.must(err)
 	return w.start(&line{Pipeline: pl}, change)
 }

@@ -143,7 +143,7 @@ func (c condition) open(ctx context.Context, dir, procoreURL string, secrets loc
 		return nil, err
 	}
 	p.Log = zap.NewNop()
-	pl, err := run.Open(ctx, p)
+	pl, err := run.Open(ctx, p, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -10,15 +10,14 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
 	"time"
 
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/connector"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
-	"github.com/tieback/tieback/services/console"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/sandbox/scenario"
 	"github.com/tieback/tieback/services/tieback/run"
@@ -28,12 +27,13 @@ import (
 // speed is the speed of the sandbox's clock: an hour of limits and backoffs takes a minute.
 const speed = 60
 
-// Options are the flags of `tieback demo`.
+// Options are the flags of `tieback demo`, and what the program provides.
 type Options struct {
-	Keep    bool
-	Seed    uint64
-	ERP     string // ledger, tryton, remote; "": ledger
-	Address string // host:port of a running connector, for remote; "": the demo starts one
+	Keep bool
+	Seed uint64
+	ERP  ERP // nil: the embedded ledger
+	// Console returns a console for Keep. It serves on l and calls link with a link that signs its first user in. nil: no console.
+	Console func(l net.Listener, data string, link func(string)) tenant.Service
 }
 
 // demo is a running demo.
@@ -48,7 +48,7 @@ type demo struct {
 	pipeline *run.Pipeline
 	driver   connector.Driver // for the ERP's own users, and to read the books
 	caps     *tiebackv1.CapabilitiesResponse
-	stop     []func() error // stop what startERP started, in reverse order
+	erp      Started
 	calls    *callCounter
 	admin    string      // address of metrics and health
 	console  chan string // gets the link of the console, if it is served
@@ -58,7 +58,9 @@ type demo struct {
 func Run(ctx context.Context, o Options, out io.Writer) (bool, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	o.ERP = cmp.Or(o.ERP, "ledger")
+	if o.ERP == nil {
+		o.ERP = embeddedLedger
+	}
 	s := &demo{Options: o, out: out, secrets: local.NewSecrets(), calls: newCallCounter(), console: make(chan string, 1)}
 	defer s.close()
 	if err := s.open(ctx); err != nil {
@@ -92,8 +94,8 @@ func (s *demo) close() {
 	if s.pipeline != nil {
 		s.pipeline.Close()
 	}
-	for _, stop := range slices.Backward(s.stop) {
-		if err := stop(); err != nil {
+	if s.erp.Stop != nil {
+		if err := s.erp.Stop(); err != nil {
 			fmt.Fprintf(os.Stderr, "tieback demo: %v\n", err)
 		}
 	}
@@ -126,19 +128,18 @@ func (s *demo) open(ctx context.Context) (err error) {
 	if s.url, err = local.Serve(ctx, s.sandbox.Handler()); err != nil {
 		return err
 	}
-	settings, err := s.startERP(ctx)
-	if err != nil {
+	if s.erp, err = s.ERP(ctx, s.data, s.out); err != nil {
 		return err
 	}
 	s.pipeline, err = local.Open(ctx, local.Parts{
-		Connector: settings,
-		Data:      s.data, ProcoreURL: s.url, AdminAddr: s.admin, LogLevel: logLevel(), Backoff: time.Second / speed,
+		Connector: s.erp.Connector, Drivers: s.erp.Drivers,
+		Data: s.data, ProcoreURL: s.url, AdminAddr: s.admin, LogLevel: logLevel(), Backoff: time.Second / speed,
 		NATSURL: os.Getenv("TIEBACK_NATS_URL"), Secrets: s.secrets,
 	})
 	if err != nil {
 		return err
 	}
-	if s.Keep {
+	if s.Keep && s.Console != nil {
 		if err := s.openConsole(); err != nil {
 			return err
 		}
@@ -152,7 +153,7 @@ func (s *demo) openConsole() error {
 	if err != nil {
 		return err
 	}
-	s.pipeline.Console = &console.Options{Listener: l, Socket: console.Socket(s.data), Link: func(link string) { s.console <- link }}
+	s.pipeline.Console = s.Console(l, s.data, func(link string) { s.console <- link })
 	return nil
 }
 
@@ -185,7 +186,7 @@ func logLevel() zapcore.Level {
 // runScenario runs the accountants and prints the report.
 func (s *demo) runScenario(ctx context.Context) (bool, error) {
 	fmt.Fprintf(s.out, "The whole pipeline runs in this process. Procore is a sandbox at %s. The ERP is %s %s with the driver %s. All data is in %s.\n",
-		s.url, s.caps.Name, s.caps.Version, s.ERP, s.data)
+		s.url, s.caps.Name, s.caps.Version, s.erp.Connector["driver"], s.data)
 	play := scenario.New(s.sandbox, scenario.Config{
 		ERPs: map[int64]scenario.ERP{local.CompanyID: erpUser{s.driver, local.CompanyID}}, Cannot: s.unsupported(), OneCurrency: s.oneCurrency(), Seed: s.Seed,
 	})
@@ -214,7 +215,7 @@ Commands to try:
   find a request                  TIEBACK_DATA=%[5]s bin/tieback requests acme
   what needs attention            TIEBACK_DATA=%[5]s bin/tieback status
 `, s.url, int64(local.CompanyID), s.listener.Addr(), s.admin, s.data)
-	if s.ERP != "tryton" && s.Address == "" { // the ERP is the ledger
+	if s.erp.Ledger {
 		fmt.Fprintf(s.out, "  the ERP's books                 TIEBACK_DATA=%s bin/tieback ledger list vendor --company %d\n", s.data, int64(local.CompanyID))
 	}
 	select {

@@ -2,35 +2,27 @@ package demo
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
+	"io"
 
+	"github.com/tieback/tieback/pkg/connector"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/tieback/run/local"
 )
 
-// erps start the ERP of the demo and return the connector section of the companies file.
-var erps = map[string]func(context.Context, *demo) (map[string]string, error){
-	"ledger": func(context.Context, *demo) (map[string]string, error) {
-		return map[string]string{"driver": "ledger"}, nil
-	},
-	"remote": remoteERP,
-	"tryton": trytonERP,
+// ERP starts an ERP for the demo. Its files are in the directory data, which exists. It prints to out why the start takes long.
+type ERP func(ctx context.Context, data string, out io.Writer) (Started, error)
+
+// Started is an ERP that has been started.
+type Started struct {
+	Connector map[string]string // the connector section of the companies file
+	Drivers   connector.Drivers // that Connector may name in addition to the ledger; may be nil
+	Ledger    bool              // its books are those of `tieback ledger`
+	Stop      func() error      // is called after the pipeline has ended; may be nil
 }
 
-// startERP starts the chosen ERP.
-func (s *demo) startERP(ctx context.Context) (map[string]string, error) {
-	start := erps[s.ERP]
-	if start == nil {
-		return nil, fmt.Errorf("--erp %s: must be one of %s", s.ERP, strings.Join(slices.Sorted(maps.Keys(erps)), ", "))
-	}
-	if s.Address != "" && s.ERP != "remote" {
-		return nil, errors.New("--address: give it only with --erp remote")
-	}
-	return start(ctx, s)
+// embeddedLedger is the ERP by default. The pipeline opens it.
+func embeddedLedger(context.Context, string, io.Writer) (Started, error) {
+	return Started{Connector: map[string]string{"driver": "ledger"}, Ledger: true}, nil
 }
 
 // connect opens a second driver, for the ERP's own users and to read the books.
@@ -63,7 +55,7 @@ func (s *demo) unsupported() []tiebackv1.Entity {
 func (s *demo) oneCurrency() bool {
 	for _, c := range s.caps.Entities {
 		if c.Entity == tiebackv1.Entity_ENTITY_COMMITMENT {
-			return !c.Currency || s.ERP == "tryton"
+			return !c.Currency || s.erp.Connector["driver"] == "tryton"
 		}
 	}
 	return true

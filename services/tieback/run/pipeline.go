@@ -15,25 +15,25 @@ import (
 
 	"github.com/tieback/tieback/pkg/app/tenant"
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/telemetry"
-	"github.com/tieback/tieback/services/connectors"
 	"github.com/tieback/tieback/services/connectors/ledger"
-	"github.com/tieback/tieback/services/console"
 	"github.com/tieback/tieback/services/tieback/broker"
 )
 
 // Pipeline has the connections and drivers of all services. Close it after Run has returned.
 type Pipeline struct {
 	*tenant.App
-	Console *console.Options // how the operators' console is served; nil: it is not
+	Console tenant.Service // the operators' console; nil: it is not served
 	Ledger  *ledger.Ledger
 	broker  *broker.Server
 }
 
 // Open opens the ledger under TIEBACK_DATA and connects to the broker. Without TIEBACK_NATS_URL it starts the embedded broker.
-func Open(ctx context.Context, a *tenant.App) (*Pipeline, error) {
+// The companies can have an ERP of drivers, which may be nil, or the ledger.
+func Open(ctx context.Context, a *tenant.App, drivers connector.Drivers) (*Pipeline, error) {
 	pl := &Pipeline{App: a, Ledger: ledger.Open(LedgerDir(a.Settings.Data))}
-	maps.Copy(a.Drivers, connectors.Drivers)
+	maps.Copy(a.Drivers, drivers)
 	a.Drivers["ledger"] = pl.Ledger.Opener()
 	o := bus.Options{URL: a.Settings.NATSURL, Name: "tieback"}
 	if o.URL == "" {
@@ -95,7 +95,7 @@ func (pl *Pipeline) listenLocal(ctx context.Context) {
 
 // serveConsole serves the console until ctx ends. The pipeline goes on without it after an error.
 func (pl *Pipeline) serveConsole(ctx context.Context) {
-	if err := console.Run(ctx, pl.App, *pl.Console); err != nil && ctx.Err() == nil {
+	if err := pl.Console(ctx, pl.App); err != nil && ctx.Err() == nil {
 		pl.Log.Error("the console ended; requests are processed without it until a restart", zap.Error(err))
 	}
 }

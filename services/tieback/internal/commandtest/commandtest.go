@@ -24,6 +24,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/procore/procoretest"
+	"github.com/tieback/tieback/services/connectors"
 	"github.com/tieback/tieback/services/console"
 	"github.com/tieback/tieback/services/tieback/broker"
 	"github.com/tieback/tieback/services/tieback/command"
@@ -111,7 +112,7 @@ func Serve(t *testing.T) (url string, leave func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pl, err := run.Open(t.Context(), a)
+	pl, err := run.Open(t.Context(), a, connectors.Drivers)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/services/connectors"
 	"github.com/tieback/tieback/services/tieback/broker"
 	"github.com/tieback/tieback/services/tieback/run"
 )
@@ -26,7 +27,7 @@ func Open(ctx context.Context, p *tenant.App) (*run.Pipeline, error) {
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	pl, err := run.Open(ctx, p)
+	pl, err := run.Open(ctx, p, connectors.Drivers)
 	if errors.Is(err, broker.ErrInUse) {
 		return nil, fmt.Errorf("TIEBACK_NATS_URL is not set, and the embedded broker is in use. Stop tieback run first, or run a broker and set TIEBACK_NATS_URL for both: %w", err)
 	}

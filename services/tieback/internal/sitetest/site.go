@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/services/connectors"
 	"github.com/tieback/tieback/services/sandbox"
 	"github.com/tieback/tieback/services/tieback/run"
 	"github.com/tieback/tieback/services/tieback/setup"
@@ -290,7 +291,7 @@ func (s *Site) Start() (stop func()) {
 	p.Log, p.Backoff, p.Reread = zap.NewNop(), time.Second/60, 10*time.Millisecond
 	l, err := net.Listen("tcp", s.ingest)
 	s.Must(err)
-	pl, err := run.Open(s.Context(), p)
+	pl, err := run.Open(s.Context(), p, connectors.Drivers)
 	s.Must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/tieback/tieback/pkg/app/tenant"
+	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/services/tieback/run"
 )
 
@@ -34,6 +35,7 @@ type Parts struct {
 	Backoff    time.Duration     // before the second attempt
 	NATSURL    string            // "": the embedded broker
 	Connector  map[string]string // the company's connector section; nil: the embedded ledger
+	Drivers    connector.Drivers // that Connector may name in addition to the ledger; may be nil
 	Secrets    Secrets
 }
 
@@ -61,7 +63,7 @@ func Open(ctx context.Context, parts Parts) (*run.Pipeline, error) {
 		return nil, err
 	}
 	p.Backoff = parts.Backoff
-	return run.Open(ctx, p)
+	return run.Open(ctx, p, parts.Drivers)
 }
 
 func companiesFile(parts Parts) (string, error) {

@@ -1,4 +1,4 @@
-package demo
+package erps
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"io"
 	"math/big"
 	"net"
 	"os"
@@ -15,24 +17,36 @@ import (
 
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/connector/remote"
+	"github.com/tieback/tieback/services/connectors"
 	"github.com/tieback/tieback/services/connectors/ledger"
+	"github.com/tieback/tieback/services/tieback/demo"
+	"github.com/tieback/tieback/services/tieback/run"
 )
 
-// remoteERP uses the connector at Address, or starts a ledger that is served over gRPC with TLS and a token, as in production.
-func remoteERP(ctx context.Context, s *demo) (map[string]string, error) {
-	if s.Address != "" {
-		return map[string]string{"driver": "remote", "address": s.Address, "tls": "off"}, nil
+// remoteERP returns the connector at address, without TLS. If address is "", it returns a ledger that is served over gRPC with TLS and
+// a token, as in production.
+func remoteERP(address string) demo.ERP {
+	if address == "" {
+		return serveLedger
 	}
+	return func(context.Context, string, io.Writer) (demo.Started, error) {
+		return demo.Started{
+			Connector: map[string]string{"driver": "remote", "address": address, "tls": "off"}, Drivers: connectors.Drivers,
+		}, nil
+	}
+}
+
+func serveLedger(ctx context.Context, data string, _ io.Writer) (demo.Started, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return demo.Started{}, err
 	}
-	cert, key, err := certificate(s.data)
+	cert, key, err := certificate(data)
 	if err != nil {
-		return nil, err
+		return demo.Started{}, errors.Join(err, l.Close())
 	}
 	token := rand.Text()
-	books := ledger.Open(filepath.Join(s.data, "ledger"))
+	books := ledger.Open(run.LedgerDir(data))
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it ends after the pipeline, which is its client
 	served := make(chan error, 1)
 	go func() {
@@ -41,8 +55,11 @@ func remoteERP(ctx context.Context, s *demo) (map[string]string, error) {
 			Resolve: func(ctx context.Context, company int64) (connector.Driver, error) { return books.Company(ctx, company) },
 		})
 	}()
-	s.stop = append(s.stop, books.Close, func() error { cancel(); return <-served })
-	return map[string]string{"driver": "remote", "address": l.Addr().String(), "token": token, "ca_file": cert}, nil
+	return demo.Started{
+		Connector: map[string]string{"driver": "remote", "address": l.Addr().String(), "token": token, "ca_file": cert},
+		Drivers:   connectors.Drivers, Ledger: true,
+		Stop: func() error { cancel(); return errors.Join(<-served, books.Close()) },
+	}, nil
 }
 
 // certificate writes a self-signed certificate for the loopback address, and its key, and returns their paths.
