@@ -6,6 +6,8 @@
 # make bench   CPU, events per second and latency, beside a pipeline written by hand on nats.go; FULL=1 takes half an hour
 # make chaos   real processes under faults (kills, pauses, partitions) for SEEDS seeds; see deploy/test/chaos
 # make rolling   replaces each service and broker node under load; OLD=REF upgrades from that version and back
+# make cluster   installs Tieback in the Kubernetes cluster of KUBECONFIG, deletes pods under load, and checks that nothing is
+#              lost or doubled; LOAD=COMMAND loads the images into it, see deploy/kubernetes/try
 # make flood   measures ingest with 256 MB of memory under 5,000 hostile connections; set CONNECTIONS, RATE and FOR
 # make check   format, vet, lint, generated files, links and commands in the documentation
 # make fuzz    each fuzz target for FUZZTIME (30000x: number of inputs; 10m: time)
@@ -32,7 +34,7 @@ bin/crane: PKG := github.com/google/go-containerregistry/cmd/crane@v0.22.1
 bin/helm: PKG := helm.sh/helm/v4/cmd/helm@v4.3.2
 export CGO_ENABLED ?= 1
 
-.PHONY: chaos flood rolling run test test-docker test-tryton bench check fuzz generate generated images pin vulncheck
+.PHONY: chaos cluster flood rolling run test test-docker test-tryton bench check fuzz generate generated images pin vulncheck
 
 # The program bin/demo has only what this needs, and compiles in half of the time of bin/tieback.
 run:
@@ -70,6 +72,9 @@ chaos:
 # OLD=auto is the newest release, or 20 commits ago.
 rolling:
 	go run ./deploy/test/chaos --rolling $(if $(SEED),--seed $(SEED)) $(if $(OLD),--old $(OLD))
+
+cluster:
+	@LOAD="$(LOAD)" KEEP="$(KEEP)" VERSION="$(VERSION)" deploy/kubernetes/try
 
 flood:
 	@CONNECTIONS="$(CONNECTIONS)" RATE="$(RATE)" FOR="$(FOR)" services/ingest/flood/run
