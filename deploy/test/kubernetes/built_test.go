@@ -50,6 +50,7 @@ func (v variant) with(feature string) bool { return slices.Contains(v.features, 
 //	sandbox      the sandbox and the ledger replace Procore and the ERP
 //	nats         the broker is of the chart
 //	three        streams have three copies
+//	machine      three nodes of the broker may share a machine
 //	tls          to the broker
 //	elsewhere    the broker is outside the namespace
 //	ingress      ingest has an ingress or a route, of the type in the feature "type-…"
@@ -77,6 +78,7 @@ func variants() []variant {
 				"networkPolicies.broker[0].to[0].namespaceSelector.matchLabels.name=messaging", "networkPolicies.broker[0].ports[0].port=4222"}},
 		{name: "TLS to the broker of the chart", set: []string{"nats.create=true", "nats.tls.enabled=true", "secrets.externalSecrets.enabled=true", "secrets.externalSecrets.store=vault"},
 			features: []string{"nats", "three", "tls", "console", "external"}},
+		{name: "try-full", example: "local", set: []string{"nats.replicas=3", "nats.shareMachines=true"}, features: []string{"sandbox", "nats", "three", "machine", "console"}},
 		{name: "keys", example: "local", set: []string{"keys.manage=true", "keys.rotation=2026-12"}, features: []string{"sandbox", "nats", "console", "keys"}},
 		{name: "digests", set: []string{"image.digests.ingest=sha256:" + strings.Repeat("0", 64), "image.pullSecrets[0]=registry", "image.tag=1.2.3"},
 			features: []string{"three", "console", "digests"}},

@@ -66,6 +66,29 @@ func TestNATSValues(t *testing.T) {
 	}
 }
 
+// The nodes of the chart's broker are on machines of their own, unless the values let them share one.
+func TestNodesOfTheBrokerAreApart(t *testing.T) {
+	each(t, func(t *testing.T, v variant, b built) {
+		if !v.with("nats") || !v.with("three") {
+			return
+		}
+		affinity := of[*appsv1.StatefulSet](b)["nats"].Spec.Template.Spec.Affinity
+		if v.with("machine") {
+			if affinity != nil {
+				t.Errorf("the nodes cannot share a machine: %+v", affinity)
+			}
+			return
+		}
+		if affinity == nil || len(affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution) != 1 {
+			t.Fatalf("two nodes may share a machine: %+v", affinity)
+		}
+		labels := map[string]string{"app.kubernetes.io/name": "nats", "app.kubernetes.io/instance": v.release}
+		if a := affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution[0]; a.TopologyKey != corev1.LabelHostname || !selects(t, a.LabelSelector, labels) {
+			t.Errorf("two nodes may share a machine: %+v", a)
+		}
+	})
+}
+
 // The namespace admits the chart's pods with these values.
 func TestNATSPodsAreRestricted(t *testing.T) {
 	v := chart(t, "values.yaml")
