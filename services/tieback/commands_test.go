@@ -69,7 +69,9 @@ var proofs = []proof{
 	{`go build -o \S+ \./services/tieback`, "Makefile", "deploy/build bin/tieback ./services/tieback"},
 	{`promtool test rules deploy/prometheus/rules_test\.yaml`, "", "TestAlertsFireAndResolve"},
 
-	// CI has no cluster. The tests compare the names in these commands with the manifests and the scripts.
+	{`make cluster( (LOAD|KEEP|FULL)=.+)*`, ".ci/run", "make cluster LOAD="},
+
+	// CI installs local.yaml by deploy/kubernetes/try. The tests compare the names in these commands with the manifests and the scripts.
 	{`kubectl .*`, "", "TestKubectlCommandsNameObjects"},
 	{`(helm|kind) .*`, "", "TestManifestsDecode"},
 	{`docker (tag|run) .*`, "", "TestImagesHaveOneVersion"},
