@@ -11,7 +11,8 @@
 # make flood   measures ingest with 256 MB of memory under 5,000 hostile connections; set CONNECTIONS, RATE and FOR
 # make check   format, vet, lint, generated files, links and commands in the documentation
 # make fuzz    each fuzz target for FUZZTIME (30000x: number of inputs; 10m: time)
-# make images   every container image, for VERSION and PLATFORM, with its size and user; in dist: binaries, bills of materials, checksums
+# make release   everything that is published for VERSION, in dist/VERSION; see CONTRIBUTING.md. release-check builds it twice and compares
+# make images   every container image with Docker, for VERSION and PLATFORM, with its size and user
 # make vulncheck   known vulnerabilities of all modules
 # make pin     updates the digests of third-party images from their registries
 # make generate   code of proto/, docs/api.md, table of docs/event-types.md, Kubernetes manifests of the Helm chart
@@ -22,19 +23,16 @@ FUZZTIME ?= 30000x
 BASE ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
 
 # Pinned tools, built once into bin.
-TOOLS := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/protoc-gen-connect-go bin/staticcheck bin/govulncheck bin/cyclonedx-gomod bin/crane bin/helm
+TOOLS := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/protoc-gen-connect-go bin/staticcheck bin/govulncheck
 bin/buf: PKG := github.com/bufbuild/buf/cmd/buf@v1.75.0
 bin/protoc-gen-go: PKG := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
 bin/protoc-gen-go-grpc: PKG := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 bin/protoc-gen-connect-go: PKG := connectrpc.com/connect/cmd/protoc-gen-connect-go@v1.21.1
 bin/staticcheck: PKG := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 bin/govulncheck: PKG := golang.org/x/vuln/cmd/govulncheck@v1.9.0
-bin/cyclonedx-gomod: PKG := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
-bin/crane: PKG := github.com/google/go-containerregistry/cmd/crane@v0.22.1
-bin/helm: PKG := helm.sh/helm/v4/cmd/helm@v4.3.2
 export CGO_ENABLED ?= 1
 
-.PHONY: chaos cluster flood rolling run test test-docker test-tryton bench check fuzz generate generated images pin vulncheck
+.PHONY: release release-check chaos cluster flood rolling run test test-docker test-tryton bench check fuzz generate generated images pin vulncheck
 
 # The program bin/demo has only what this needs, and compiles in half of the time of bin/tieback.
 run:
@@ -49,6 +47,7 @@ endif
 # Parallel tests mostly wait, so four run on any machine.
 test:
 	go test -race -parallel 4 -timeout 30m $(PACKAGES)
+	cd deploy/release && GOWORK=off go test .
 	go test -timeout 10m ./deploy/test/e2e -run 'TestBrokerKeysRotateUnderLoad|TestSecretsRotateWithoutRestart' # see rotate_keys_test.go
 	@if command -v trytond >/dev/null; then :; elif docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-tryton; else \
 	echo 'LEFT OUT: the tests that need Tryton; services/connectors/tryton/README.md names the packages.'; fi
@@ -83,6 +82,12 @@ bench:
 	go build -o bin/ ./services/tieback ./services/ingest/cmd/ingest ./services/fetcher/cmd/fetcher ./services/worker/cmd/export ./services/status-reporter/cmd/status-reporter
 	bin/tieback bench $(if $(FULL),--full)
 
+# The compiler is that of the images. TARGETS, ONLY: some systems or binaries; DIRTY=1: uncommitted changes; KEY: signs the provenance.
+release release-check: export GOTOOLCHAIN = go$(shell sed -n 's/^ARG GO_IMAGE=golang:\([0-9.]*\).*/\1/p' deploy/docker/Dockerfile)
+release release-check:
+	@cd deploy/release && GOWORK=off GOFLAGS= go run . --version "$(VERSION)" $(if $(TARGETS),--targets "$(TARGETS)") $(if $(ONLY),--only "$(ONLY)") \
+	$(if $(KEY),--key "$(abspath $(KEY))") $(if $(DIRTY),--dirty) $(if $(filter release-check,$@),--check)
+
 images:
 	@VERSION="$(VERSION)" PLATFORM="$(PLATFORM)" deploy/docker/images
 
@@ -98,7 +103,7 @@ check: generated bin/staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
 	@go test -count=1 ./services/tieback ./pkg/settings ./pkg/company -run 'TestLinks|TestReadme|TestVariables|TestCommands|TestComposeServices|TestConfigurationPage'
 	go vet $(PACKAGES) ./deploy/test/...
-	@for m in $(MODULES) deploy/test; do (cd $$m && GOWORK=off go build ./... && GOWORK=off go mod tidy -diff && "$(CURDIR)/bin/staticcheck" ./...) || exit 1; done
+	@for m in $(MODULES) deploy/test deploy/release; do (cd $$m && GOWORK=off go build ./... && GOWORK=off go mod tidy -diff && "$(CURDIR)/bin/staticcheck" ./...) || exit 1; done
 
 # generated fails if the committed code or docs differ from what would be generated.
 generated: bin/buf
@@ -111,6 +116,10 @@ generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/protoc-gen-connec
 	cd proto && PATH="$(CURDIR)/bin:$$PATH" ../bin/buf generate && PATH="$(CURDIR)/bin:$$PATH" ../bin/buf generate --template buf.gen.operator.yaml
 	@go run ./services/tieback catalogue --into docs/event-types.md
 	@go test ./deploy/test/kubernetes -run 'TestPrometheusRule|TestRendered' -update
+
+# Tools of the release's module, which has their versions and checksums.
+bin/helm bin/crane: deploy/release/go.mod
+	cd deploy/release && CGO_ENABLED=0 GOWORK=off GOFLAGS= go build -trimpath -o "$(CURDIR)/$@" $(filter %/cmd/$(@F),helm.sh/helm/v4/cmd/helm github.com/google/go-containerregistry/cmd/crane)
 
 $(TOOLS):
 	CGO_ENABLED=0 GOFLAGS=-trimpath GOBIN="$(CURDIR)/bin" GOWORK=off go install $(PKG)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	_ "time/tzdata" // neither the images nor Windows have time zones
 
 	"go.yaml.in/yaml/v3"
 

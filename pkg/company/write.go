@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/tieback/tieback/pkg/localfile"
 	"github.com/tieback/tieback/pkg/tokenhash"
 )
 
@@ -38,25 +39,14 @@ func WriteFile(path string, raw []byte) error {
 		}
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return localfile.SyncDir(filepath.Dir(path))
 }
 
 func setOwner(f *os.File, like string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	info, err := os.Stat(like)
-	if err != nil {
-		return err
-	}
-	if s, ok := info.Sys().(*syscall.Stat_t); ok {
-		return f.Chown(int(s.Uid), int(s.Gid))
-	}
-	return nil
+	return localfile.SetOwner(f, like)
 }
 
 // WriteWebhookTokenHashes replaces the file of webhook token hashes, as WriteFile does. It creates the folder if necessary.

@@ -5,13 +5,10 @@ package connlimit
 import (
 	"container/list"
 	"context"
-	"math"
 	"net"
 	"net/http"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // minAge is the age up to which a connection is not closed to make room. While all connections are younger, no new one is
@@ -22,11 +19,7 @@ const minAge = 200 * time.Millisecond
 // Share returns limit, or 1/parts of the file descriptors that the process may open if that is less; at least 1. The process
 // also needs descriptors for the broker and for files.
 func Share(limit, parts int) int {
-	var files unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
-		files.Cur = math.MaxInt32
-	}
-	return share(limit, parts, files.Cur)
+	return share(limit, parts, descriptors())
 }
 
 func share(limit, parts int, descriptors uint64) int {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"syscall"
 )
 
@@ -69,8 +70,8 @@ func ReadSecret(path string) ([]byte, error) {
 }
 
 // Exposed reports whether users other than the file's owner and group may read it. It returns false if the file does not
-// exist.
+// exist, and on Windows, where the mode says nothing about other users.
 func Exposed(path string) bool {
 	info, err := os.Stat(path)
-	return err == nil && info.Mode().Perm()&0o004 != 0
+	return err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o004 != 0
 }

@@ -48,7 +48,7 @@ var proofs = []proof{
 	{`make fuzz FUZZTIME=20000x`, ".ci/run", "make fuzz FUZZTIME=20000x"},
 	{`make images VERSION=\S+( PLATFORM=linux/arm64)?`, ".ci/run", `make images VERSION="$TIEBACK_VERSION"`},
 	{`make -C \.\./\.\./\.\. run ERP=remote ADDRESS=\S+`, "services/connectors/typescript/verify", "run ERP=remote ADDRESS="},
-	{`deploy/docker/reproducible`, ".ci/run", "deploy/docker/reproducible ingest ledger"},
+	{`make release(-check)? VERSION=1\.0\.0( KEY=\S+)?`, ".ci/run", "make release-check"},
 	{`docker compose up( --build)? --wait`, ".ci/run", "docker compose up --build --wait"},
 	{`docker compose down`, "deploy/compose/again", "docker compose down"},
 	{`docker compose run --rm( --no-deps)? tieback .*`, "deploy/compose/common", "docker compose run --rm -T tieback"},

@@ -8,8 +8,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
+
+	"github.com/tieback/tieback/pkg/localfile"
 )
 
 // mark is the file <books>-mark beside a company's books. It has the number of the last transaction that was
@@ -42,7 +43,7 @@ type point struct {
 // openMark opens the mark of the books at path, and creates the file if needed. It waits up to ten seconds for a
 // comparison by another process. If no other store has the books open, first is true and the lock is exclusive.
 func openMark(ctx context.Context, path string) (m *mark, first bool, err error) {
-	f, err := os.OpenFile(path+"-mark", os.O_RDWR|os.O_CREATE|syscall.O_DSYNC, 0o600)
+	f, err := os.OpenFile(path+"-mark", os.O_RDWR|os.O_CREATE|localfile.DataSync, 0o600)
 	if err != nil {
 		return nil, false, err
 	}
@@ -50,16 +51,14 @@ func openMark(ctx context.Context, path string) (m *mark, first bool, err error)
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
-		if err = m.lock(syscall.LOCK_EX | syscall.LOCK_NB); err == nil {
-			return m, true, nil
-		}
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = m.lock(syscall.LOCK_SH | syscall.LOCK_NB)
-		}
-		if err == nil {
-			return m, false, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
+		for _, first := range []bool{true, false} {
+			locked, err := localfile.Lock(f, first)
+			if locked {
+				return m, first, nil
+			}
+			if err == nil {
+				continue
+			}
 			return nil, false, errors.Join(fmt.Errorf("%s can't be locked: keep the books on a local disk: %w", f.Name(), err), f.Close())
 		}
 		select {
@@ -70,10 +69,8 @@ func openMark(ctx context.Context, path string) (m *mark, first bool, err error)
 	}
 }
 
-func (m *mark) lock(how int) error { return syscall.Flock(int(m.f.Fd()), how) } //nolint:gosec // a file descriptor fits
-
 // share changes the exclusive lock to a shared one.
-func (m *mark) share() error { return m.lock(syscall.LOCK_SH) }
+func (m *mark) share() error { return localfile.Share(m.f) }
 
 func (m *mark) close() error { return m.f.Close() }
 
@@ -101,7 +98,7 @@ func (m *mark) create(p point) error {
 	if _, err := m.f.WriteAt(raw, 0); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(m.f.Name()))
+	return localfile.SyncDir(filepath.Dir(m.f.Name()))
 }
 
 // write returns after p is on disk. Several processes may write; read returns the highest number.
@@ -128,12 +125,4 @@ func parseSlot(raw []byte) (p point, ok bool) {
 	}
 	p.at = time.UnixMilli(ms).UTC()
 	return p, string(p.slot()) == string(raw)
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/localfile"
 )
 
 // ErrInUse is the reason for which Open waits while another process has the index open.
@@ -26,15 +27,15 @@ func lock(ctx context.Context, path string, o Options) (*os.File, error) {
 	}
 	waits := false
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a file descriptor fits
+		locked, err := localfile.Lock(f, true)
 		switch {
-		case err == nil:
+		case locked:
 			if waits {
 				o.Log.Info("the other process has closed the index", zap.String("lock", path))
 				o.Waiting(nil)
 			}
 			return f, nil
-		case !errors.Is(err, syscall.EWOULDBLOCK):
+		case err != nil:
 			_ = f.Close() // err is the cause
 			return nil, fmt.Errorf("%s can't be locked; network drives may not support locks: set TIEBACK_DATA to a local directory: %w", path, err)
 		case !waits:

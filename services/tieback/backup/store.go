@@ -18,6 +18,7 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
+	"github.com/tieback/tieback/pkg/localfile"
 	"github.com/tieback/tieback/pkg/secretfile"
 )
 
@@ -121,11 +122,7 @@ func (f folder) write(_ context.Context, name string, r io.Reader) (err error) {
 	if err := os.Rename(tmp.Name(), to); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(to))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return localfile.SyncDir(filepath.Dir(to))
 }
 
 func (f folder) read(_ context.Context, name string) (io.ReadCloser, error) {

@@ -7,7 +7,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -76,15 +75,10 @@ func (r result) p99Interval() (low, high float64) {
 
 // storage describes the file system of a directory. A measurement on files in memory says nothing about one on a disk.
 func storage(dir string) string {
-	const tmpfs = 0x01021994
-	var s syscall.Statfs_t
-	switch err := syscall.Statfs(dir, &s); {
-	case err != nil:
-		return dir
-	case s.Type == tmpfs:
+	if inMemory(dir) {
 		return dir + ", which is IN MEMORY; set TMPDIR to a directory on a disk"
 	}
-	return dir + ", on a disk"
+	return dir
 }
 
 // compare measures without and then with the condition. It does not wait for the neighbour's requests.

@@ -9,12 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
+
+	"github.com/tieback/tieback/pkg/localfile"
 )
 
 // Server is an embedded broker. Its methods may be called concurrently.
@@ -71,11 +72,11 @@ func acquire(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); { //nolint:gosec // a file descriptor fits
-	case errors.Is(err, syscall.EWOULDBLOCK):
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, ErrInUse), f.Close())
+	switch locked, err := localfile.Lock(f, true); {
 	case err != nil:
 		return nil, errors.Join(fmt.Errorf("%s can't be locked; network drives may not support locks: set TIEBACK_DATA to a local directory: %w", path, err), f.Close())
+	case !locked:
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, ErrInUse), f.Close())
 	}
 	return f, nil
 }

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/tieback/tieback/pkg/company"
+	"github.com/tieback/tieback/pkg/localfile"
 	"github.com/tieback/tieback/pkg/secretfile"
 )
 
@@ -77,6 +77,15 @@ func (d *Doctor) checkClients(r *findings) {
 const minFree = 1 << 30
 
 // checkData checks the folder of the embedded broker and ERP, if one of them is used.
+// writable reports whether this user can create a file in dir.
+func writable(dir string) bool {
+	f, err := os.CreateTemp(dir, ".doctor-*")
+	if err != nil {
+		return false
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name())) == nil
+}
+
 func (d *Doctor) checkData(r *findings) {
 	const check = "data folder"
 	ledger := slices.ContainsFunc(slices.Collect(maps.Values(d.Companies)), func(c *company.Company) bool { return c.Driver == "ledger" })
@@ -91,13 +100,12 @@ func (d *Doctor) checkData(r *findings) {
 	case err != nil || !info.IsDir():
 		r.problem(check, "set TIEBACK_DATA to a folder that the services can read and write", "%s can't be read as a folder (%v)", d.Settings.Data, err)
 		return
-	case syscall.Access(d.Settings.Data, 2) != nil: // W_OK
+	case !writable(d.Settings.Data):
 		r.problem(check, "make the user of the services its owner", "this user can't write %s", d.Settings.Data)
 		return
 	}
-	var disk syscall.Statfs_t
-	if err := syscall.Statfs(d.Settings.Data, &disk); err == nil && disk.Bavail*uint64(disk.Bsize) < minFree { //nolint:gosec,unconvert // a block has a positive size, of another type elsewhere
-		r.warn(check, "free space on the disk: without space the broker stores nothing", "%s has %d MiB left", d.Settings.Data, disk.Bavail*uint64(disk.Bsize)>>20) //nolint:gosec,unconvert // likewise
+	if free, err := localfile.Free(d.Settings.Data); err == nil && free < minFree {
+		r.warn(check, "free space on the disk: without space the broker stores nothing", "%s has %d MiB left", d.Settings.Data, free>>20)
 		return
 	}
 	r.ok(check, "%s can be written", d.Settings.Data)

@@ -1,3 +1,5 @@
+//go:build unix
+
 // Command tryton-company sets up a company in Tryton.
 //
 //	tryton-company run [folder]       starts a private PostgreSQL and trytond with a company, until Ctrl-C;
