@@ -47,7 +47,7 @@ func (r *release) compile(ctx context.Context, dir, system, arch string) error {
 	flags := fmt.Sprintf("-s -X %s.Version=%s -X %s.Commit=%s", stamp, r.version, stamp, r.commit)
 	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", dir + string(filepath.Separator)}, mains...)...)
 	cmd.Dir = r.root
-	cmd.Env = append(os.Environ(), "GOOS="+system, "GOARCH="+arch, "CGO_ENABLED=0", "GOFLAGS=", "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOWORK=")
+	cmd.Env = append(os.Environ(), "GOOS="+system, "GOARCH="+arch, "CGO_ENABLED=0", "GOFLAGS=", "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOWORK=off")
 	return quiet(cmd)
 }
 

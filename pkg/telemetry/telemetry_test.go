@@ -99,3 +99,24 @@ func TestLogLineHasOutcome(t *testing.T) {
 		}
 	}
 }
+
+// The version of a module from a proxy is that of the program; a local build has none.
+func TestReleased(t *testing.T) {
+	const own = "github.com/tieback/tieback"
+	for want, info := range map[string]debug.BuildInfo{
+		"1.2.3":      {Main: debug.Module{Path: own, Version: "v1.2.3"}},
+		"1.2.3-rc.1": {Main: debug.Module{Path: "example.com/erp", Version: "v9.9.9"}, Deps: []*debug.Module{{Path: own, Version: "v1.2.3-rc.1"}}},
+	} {
+		if got := released(&info); got != want {
+			t.Errorf("%+v: %s, want %s", info.Main, got, want)
+		}
+	}
+	for _, version := range []string{"", "(devel)", "v0.0.0", "v0.0.0-20261130174829-63e2318aabbc", "v1.2.4-0.20261130174829-63e2318aabbc", "v1.2.3+dirty"} {
+		if got := released(&debug.BuildInfo{Main: debug.Module{Path: own, Version: version}}); got != Unreleased {
+			t.Errorf("%q: %s", version, got)
+		}
+	}
+	if got := released(&debug.BuildInfo{Deps: []*debug.Module{{Path: own, Version: "v1.2.3", Replace: &debug.Module{Path: "../"}}}}); got != Unreleased {
+		t.Errorf("replaced: %s", got)
+	}
+}

@@ -1,13 +1,38 @@
 package telemetry
 
 import (
+	"regexp"
 	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Version is the release of the binary, the same for all services. It is set when a release is built: -ldflags "-X github.com/tieback/tieback/pkg/telemetry.Version=1.2.3".
+// Unreleased is the version of a binary that is not of a release.
+const Unreleased = "dev"
+
+// Version is the release of the binary, X.Y.Z, the same for all services. make release sets it: -ldflags
+// "-X github.com/tieback/tieback/pkg/telemetry.Version=1.2.3". If go install or a connector's build has Tieback from a module proxy, it
+// is the module's version.
 var Version = "dev"
+
+func init() {
+	if info, ok := debug.ReadBuildInfo(); ok && Version == Unreleased {
+		Version = released(info)
+	}
+}
+
+// release matches the versions of releases, and no pseudo-versions.
+var release = regexp.MustCompile(`^v(\d+\.\d+\.\d+(-[a-z]+\.\d+)?)$`)
+
+// released returns the version of Tieback's module in a binary.
+func released(info *debug.BuildInfo) string {
+	for _, m := range append([]*debug.Module{&info.Main}, info.Deps...) {
+		if found := release.FindStringSubmatch(m.Version); m.Path == "github.com/tieback/tieback" && m.Replace == nil && found != nil && found[1] != "0.0.0" {
+			return found[1]
+		}
+	}
+	return Unreleased
+}
 
 // Commit is set in the same way if the binary is built outside of its repository, as for images. "": Go's build
 // information has it.

@@ -1,5 +1,5 @@
 // Package bustest starts NATS servers for tests, and holds the tests of pkg/bus, pkg/state and pkg/request that need one.
-// It is a module of its own so that pkg does not require nats-server.
+// They are here so that the packages that they test do not import nats-server.
 package bustest
 
 import (

@@ -1,19 +1,22 @@
 package connector
 
 import (
-	"bufio"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
+
+	"github.com/tieback/tieback/pkg/telemetry"
 )
 
-const tieback = "github.com/tieback/tieback/"
+const tieback = "github.com/tieback/tieback"
 
-// resolve sets Module, Tieback and Inside for a connector in dir. The default checkout contains the working directory.
+// resolve sets Module, Tieback, Version and Inside for a connector in dir. The default checkout contains the working directory. Without a
+// checkout the connector is built against the release that this program is of.
 func (s *skeleton) resolve(dir string) error {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -25,12 +28,16 @@ func (s *skeleton) resolve(dir string) error {
 	}
 	switch {
 	case s.Tieback != "" && !isCheckout(s.Tieback):
-		return fmt.Errorf("--tieback: %s is not a checkout of Tieback: it has no pkg/go.mod with the module %spkg", s.Tieback, tieback)
+		return fmt.Errorf("--tieback: %s is not a checkout of Tieback: it has no go.mod with the module %s", s.Tieback, tieback)
 	case s.Tieback == "":
 		s.Tieback = currentCheckout()
 	}
 	if s.Tieback == "" {
-		return errors.New("the working directory is not in a checkout of Tieback: give --tieback PATH")
+		s.Version = telemetry.Version
+		if s.Version == telemetry.Unreleased {
+			return errors.New("this tieback is not of a release, and the working directory is not in a checkout of Tieback: give --tieback PATH")
+		}
+		return nil
 	}
 	if s.Tieback, err = filepath.Abs(s.Tieback); err == nil {
 		s.Inside = strings.HasPrefix(abs, s.Tieback+string(filepath.Separator))
@@ -39,8 +46,8 @@ func (s *skeleton) resolve(dir string) error {
 }
 
 func isCheckout(dir string) bool {
-	raw, err := os.ReadFile(filepath.Join(dir, "pkg", "go.mod"))
-	return err == nil && strings.HasPrefix(string(raw), "module "+tieback+"pkg\n")
+	raw, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	return err == nil && strings.HasPrefix(string(raw), "module "+tieback+"\n")
 }
 
 // currentCheckout returns the checkout that contains the working directory, or "".
@@ -58,81 +65,24 @@ func currentCheckout() string {
 	return ""
 }
 
-var (
-	// direct are the modules that the skeleton imports.
-	direct = []string{"google.golang.org/protobuf"}
-	// unused are modules of pkg that a connector does not import, as "go mod tidy" decides; see the test.
-	unused = []string{
-		"github.com/go-json-experiment/", "github.com/nats-io/", "github.com/synadia-io/", "github.com/klauspost/", "github.com/kylelemons/", "golang.org/x/crypto", "golang.org/x/oauth2",
-		"github.com/cenkalti/", "github.com/google/uuid", "github.com/grpc-ecosystem/", "go.opentelemetry.io/otel/exporters/", "go.opentelemetry.io/otel/sdk",
-		"go.opentelemetry.io/proto/", "google.golang.org/genproto/googleapis/api",
+// goMod returns a go.mod that requires Tieback. tidy completes it.
+func (s *skeleton) goMod() string {
+	mod := fmt.Sprintf("module %s\n\ngo 1.26.0\n\nrequire %s v%s\n", s.Module, tieback, cmp.Or(s.Version, "0.0.0"))
+	if s.Tieback != "" {
+		mod += fmt.Sprintf("\nreplace %s => %s\n", tieback, quoted(s.Tieback))
 	}
-	// onlySums are modules that a connector does not import but whose sums it needs.
-	onlySums = []string{"go.yaml.in/", "go.uber.org/goleak"}
-)
-
-// modFiles returns go.mod and go.sum. They have the versions and sums of the checkout's pkg, so the connector builds from the
-// modules that building Tieback has downloaded.
-func (s *skeleton) modFiles() (mod, sum string, err error) {
-	all, err := requirements(filepath.Join(s.Tieback, "pkg", "go.mod"))
-	if err != nil {
-		return "", "", err
-	}
-	imported, indirect := []string{tieback + "pkg v0.0.0", tieback + "proto v0.0.0"}, []string{}
-	for _, r := range all {
-		switch path, _, _ := strings.Cut(r, " "); {
-		case slices.Contains(direct, path):
-			imported = append(imported, r)
-		case !hasPrefix(path, unused) && !hasPrefix(path, onlySums):
-			indirect = append(indirect, r+" // indirect")
-		}
-	}
-	slices.Sort(imported)
-	slices.Sort(indirect)
-	mod = fmt.Sprintf("module %s\n\ngo 1.26.0\n%s%s", s.Module, block("require", imported), block("require", indirect))
-	mod += block("replace", []string{
-		tieback + "pkg => " + quoted(filepath.Join(s.Tieback, "pkg")), tieback + "proto => " + quoted(filepath.Join(s.Tieback, "proto"))})
-	raw, err := os.ReadFile(filepath.Join(s.Tieback, "pkg", "go.sum"))
-	for line := range strings.Lines(string(raw)) {
-		if !hasPrefix(line, unused) {
-			sum += line
-		}
-	}
-	return mod, sum, err
+	return mod
 }
 
-// hasPrefix reports whether path begins with one of the prefixes.
-func hasPrefix(path string, prefixes []string) bool {
-	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(path, p) })
-}
-
-// block returns a block of go.mod.
-func block(verb string, lines []string) string {
-	return "\n" + verb + " (\n\t" + strings.Join(lines, "\n\t") + "\n)\n"
-}
-
-// requirements returns the modules that a go.mod requires, with their versions, without Tieback's own.
-func requirements(path string) ([]string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+// tidy adds the other modules of the connector to go.mod, and writes go.sum.
+func tidy(ctx context.Context, dir string) error {
+	cmd := exec.CommandContext(ctx, "go", "mod", "tidy")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("the files are written, but go mod tidy failed: run it in %s: %w\n%s", dir, err, out)
 	}
-	defer f.Close()
-	var out []string
-	lines := bufio.NewScanner(f)
-	for in := false; lines.Scan(); {
-		fields := strings.Fields(lines.Text())
-		switch {
-		case len(fields) == 0:
-		case fields[0] == "require" && len(fields) == 2:
-			in = true
-		case fields[0] == ")":
-			in = false
-		case in && len(fields) >= 2 && !strings.HasPrefix(fields[0], tieback):
-			out = append(out, fields[0]+" "+fields[1])
-		}
-	}
-	return out, lines.Err()
+	return nil
 }
 
 // quoted returns a path as go.mod needs it.

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -22,7 +23,8 @@ var files embed.FS
 // skeleton is the data of the templates.
 type skeleton struct {
 	Module  string
-	Tieback string // path of the checkout
+	Tieback string // path of the checkout; "": Version is required
+	Version string // X.Y.Z
 	Inside  bool   // the connector's directory is in the checkout
 }
 
@@ -33,12 +35,13 @@ func newCommand() *cobra.Command {
 		Short: "Create a connector in Go that passes the conformance suite",
 		Long: `Create a small connector, a Go module, in DIR. It stores vendors and jobs in a file, serves them over gRPC,
 and has a test that runs the conformance suite, including kill -9. Replace the file with your ERP step by
-step; the suite reports each rule that the connector breaks.
+step; the suite reports each rule that the connector breaks. The command needs Go, which adds the modules that the
+connector requires.
 
 Exit code 0: created. 2: wrong usage, or a file can't be written.`,
 		Args: one("give the new directory, as in tieback connector new ../my-erp"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			wrote, err := s.write(args[0])
+			wrote, err := s.write(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -47,30 +50,27 @@ Exit code 0: created. 2: wrong usage, or a file can't be written.`,
 		},
 	}
 	cmd.Flags().StringVar(&s.Module, "module", "", "the path of the Go module; default: the name of DIR")
-	cmd.Flags().StringVar(&s.Tieback, "tieback", "", "a checkout of Tieback to build against; default: the one that contains the working directory")
+	cmd.Flags().StringVar(&s.Tieback, "tieback", "", "a checkout of Tieback to build against; default: the one that contains the working directory, or else the release of this program")
 	return cmd
 }
 
 // write writes the files to dir, which must be empty or not exist, and returns their names.
-func (s *skeleton) write(dir string) ([]string, error) {
+func (s *skeleton) write(ctx context.Context, dir string) ([]string, error) {
 	if err := checkEmpty(dir); err != nil {
 		return nil, err
 	}
 	if err := s.resolve(dir); err != nil {
 		return nil, err
 	}
-	mod, sum, err := s.modFiles()
-	if err != nil {
-		return nil, err
-	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
 	wrote, err := s.execute(dir)
-	for name, text := range map[string]string{"go.mod": mod, "go.sum": sum} {
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)
-		}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "go.mod"), []byte(s.goMod()), 0o644)
+	}
+	if err == nil {
+		err = tidy(ctx, dir)
 	}
 	return append([]string{"go.mod"}, wrote...), err
 }
