@@ -5,7 +5,7 @@
 # make test-docker   the tests that need Docker; part of make test if Docker is installed
 # make bench   CPU, events per second and latency, beside a pipeline written by hand on nats.go; FULL=1 takes half an hour
 # make chaos   real processes under faults (kills, pauses, partitions) for SEEDS seeds; see deploy/test/chaos
-# make rolling   replaces each service and broker node under load; OLD=REF upgrades from that version and back
+# make rolling   replaces each service and broker node under load; OLD=REF upgrades from that version and back, and restores backups across both
 # make cluster   installs Tieback in the Kubernetes cluster of KUBECONFIG, deletes pods under load, and checks that nothing is
 #              lost or doubled; LOAD=COMMAND loads the images into it, see deploy/kubernetes/try
 # make flood   measures ingest with 256 MB of memory under 5,000 hostile connections; set CONNECTIONS, RATE and FOR

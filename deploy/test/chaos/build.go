@@ -12,6 +12,7 @@ import (
 // The packages to build. Every command below services is a service of the pipeline, except notServices.
 const (
 	servicesPath = "github.com/tieback/tieback/services/.../cmd/..."
+	commandPath  = "github.com/tieback/tieback/services/tieback"
 	ledgerPath   = "github.com/tieback/tieback/services/connectors/ledger/cmd/ledger"
 	brokerPath   = "github.com/nats-io/nats-server/v2"
 )
@@ -20,6 +21,7 @@ const (
 type programs struct {
 	dir      string
 	services []string  // names, sorted
+	backups  bool      // the command line of an older version makes backups
 	old      *programs // the services of an older version; nil: there is none
 }
 
@@ -33,6 +35,14 @@ func (p programs) service(name, version string) string {
 	return p.path(filepath.Join("services", name))
 }
 
+// command returns the path of the command line of a version.
+func (p programs) command(version string) string {
+	if version == oldVersion {
+		p = *p.old
+	}
+	return p.path("tieback")
+}
+
 // build builds every program.
 func build(ctx context.Context, dir string) (programs, error) {
 	p := programs{dir: dir}
@@ -40,7 +50,7 @@ func build(ctx context.Context, dir string) (programs, error) {
 	for _, step := range []struct {
 		into  string
 		paths []string
-	}{{services, []string{servicesPath}}, {dir, []string{ledgerPath, brokerPath}}} {
+	}{{services, []string{servicesPath}}, {dir, []string{commandPath, ledgerPath, brokerPath}}} {
 		if err := os.MkdirAll(step.into, 0o755); err != nil {
 			return p, err
 		}

@@ -14,7 +14,10 @@ import (
 // broker accounts and of keys in the state, so neither version would find what the other wrote.
 const firstCompatible = "13f4fb0"
 
-// older builds the services of a commit; "auto" is the newest release, or 20 commits ago if there is none. The commit's files
+// firstWithBackup is the oldest commit whose command line makes backups.
+const firstWithBackup = "d56ade0"
+
+// older builds the services and the command line of a commit; "auto" is the newest release, or 20 commits ago if there is none. The commit's files
 // are unpacked outside of the repository, so that an interrupted run leaves nothing in it.
 func older(ctx context.Context, dir, ref string) (p programs, commit string, err error) {
 	if ref == "auto" {
@@ -30,7 +33,8 @@ func older(ctx context.Context, dir, ref string) (p programs, commit string, err
 			"today's; name %s or a later commit (git: %w)", ref, commit, firstCompatible, err)
 	}
 	source := filepath.Join(dir, "source")
-	p = programs{dir: filepath.Join(dir, "bin")}
+	_, noBackup := git(ctx, "merge-base", "--is-ancestor", firstWithBackup, ref)
+	p = programs{dir: filepath.Join(dir, "bin"), backups: noBackup == nil}
 	into := filepath.Join(p.dir, "services")
 	for _, d := range []string{source, into} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
@@ -46,6 +50,7 @@ func older(ctx context.Context, dir, ref string) (p programs, commit string, err
 		exec.CommandContext(ctx, "git", "-C", root, "archive", "-o", archive, ref),
 		exec.CommandContext(ctx, "tar", "-xf", archive, "-C", source),
 		exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", into+"/", "./services/.../cmd/..."), // trimmed: built once for all folders
+		exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", p.dir+"/", "./services/tieback"),
 	} {
 		if step.Args[0] == "go" {
 			step.Dir = source

@@ -121,7 +121,17 @@ func (cl *cluster) upgraded(ctx context.Context, r *rolling) (*verdict, error) {
 		return nil, err
 	}
 	r.check(v)
-	return v, cl.checkIngest(ctx, v)
+	if err := cl.checkIngest(ctx, v); err != nil || cl.programs.old == nil {
+		return v, err
+	}
+	if !cl.programs.old.backups {
+		fmt.Println("  the older version makes no backups")
+		return v, nil
+	}
+	for _, s := range cl.services {
+		s.program.close()
+	}
+	return v, cl.backups(ctx)
 }
 
 // check adds the failures of the processes to v.
