@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/tieback/tieback/pkg/bus"
+	"github.com/tieback/tieback/pkg/secretfile"
 	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/pkg/telemetry"
 )
@@ -29,6 +30,8 @@ type App struct {
 	Backoff  time.Duration // before a second attempt; 0: 1 s
 	Reread   time.Duration // how often files with secrets are read again; 0: RereadEvery
 	Slow     time.Duration // until an event is reported as in progress; 0: a minute
+
+	Certificates *telemetry.Certificates // exported; New adds those of the broker
 
 	waiting atomic.Pointer[error]
 }
@@ -65,7 +68,22 @@ func New(name string, getenv func(string) string) (*App, error) {
 	tuneGC(getenv, os.DirFS("/"))
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), telemetry.BuildInfo(name))
-	return &App{Name: name, Settings: s, Log: log.With(zap.String("service", name)), Registry: reg}, nil
+	a := &App{Name: name, Settings: s, Log: log.With(zap.String("service", name)), Registry: reg, Certificates: &telemetry.Certificates{}}
+	reg.MustRegister(a.Certificates)
+	if s.NATSCAFile != "" {
+		a.Certificates.Add(func() []telemetry.Certificate { return authorities("broker_ca", s.NATSCAFile) })
+	}
+	return a, nil
+}
+
+// authorities returns the certificate authorities in a file as one certificate; none if the file can't be read, which is an error where
+// it is used.
+func authorities(use, file string) []telemetry.Certificate {
+	raw, err := secretfile.Read(file)
+	if err != nil {
+		return nil
+	}
+	return []telemetry.Certificate{{Use: use, Expires: telemetry.AuthoritiesExpire(telemetry.ParseCertificates(raw))}}
 }
 
 // Logger writes JSON lines to standard error, without sampling.
@@ -85,5 +103,17 @@ func (a *App) Connect(ctx context.Context, o bus.Options) error {
 	}
 	b, err := bus.Connect(ctx, o)
 	a.Bus = b
+	if err == nil && a.Certificates != nil {
+		a.Certificates.Add(func() []telemetry.Certificate { return offered(b) })
+	}
 	return err
+}
+
+// offered returns the certificate that the broker offered for the current connection; none without TLS, and while it is not connected.
+func offered(b *bus.Bus) []telemetry.Certificate {
+	state, err := b.JetStream().Conn().TLSConnectionState()
+	if err != nil {
+		return nil
+	}
+	return []telemetry.Certificate{{Use: "broker", Expires: telemetry.ChainExpires(state.PeerCertificates)}}
 }

@@ -83,6 +83,13 @@ func (r *renewable) acquire() *counted {
 	return r.current
 }
 
+// currentDriver returns the driver that new calls use.
+func (r *renewable) currentDriver() Driver {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.current.Driver
+}
+
 // replace replaces the driver with d, waits for the calls in flight and closes the old driver. After Close it
 // closes d.
 func (r *renewable) replace(d Driver) error {

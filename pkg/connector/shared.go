@@ -2,6 +2,7 @@ package connector
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"sync"
 	"time"
@@ -93,6 +94,20 @@ func (s *Shared) Troubles(silent time.Duration) []trouble.Trouble {
 	for _, open := range s.erps {
 		if t, bad := open.erp.Trouble(now, silent); bad {
 			all = append(all, t)
+		}
+	}
+	return all
+}
+
+// Certificates returns, by company, the certificates that connectors offered to the open drivers. A driver whose protocol has
+// certificates has a method Certificates, which returns the chain of its last connection.
+func (s *Shared) Certificates() map[int64][]*x509.Certificate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[int64][]*x509.Certificate{}
+	for company, open := range s.erps {
+		if d, has := open.driver.currentDriver().(interface{ Certificates() []*x509.Certificate }); has {
+			all[company] = d.Certificates()
 		}
 	}
 	return all

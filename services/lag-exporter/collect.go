@@ -28,13 +28,15 @@ var (
 	brokerLimit  = prometheus.NewDesc("tieback_broker_bytes_limit", "Limit of the account's bytes on the broker's disks; absent: no limit.", nil, nil)
 	lost         = prometheus.NewDesc("tieback_stream_lost_messages",
 		"Least number of messages that a stream has lost after it acknowledged them and that are not accepted as lost (tieback losses).", []string{"stream"}, nil)
+	lastBackup = prometheus.NewDesc("tieback_backup_last_success_timestamp_seconds",
+		"When the last complete backup began, as Unix time; 0: none is known to the broker.", nil, nil)
 	deadLetters = prometheus.NewDesc("tieback_dead_letters_open",
 		"Unresolved dead letters, by cause (tieback, company-data, erp, procore, limits, unknown).", []string{"cause"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (e *Exporter) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{brokerUp, messages, age, streamMessages, streamBytes, streamLimit, offline, brokerBytes, brokerLimit, streamOldest, streamKeeps, memory, memoryLimit, lost, deadLetters} {
+	for _, d := range []*prometheus.Desc{brokerUp, messages, age, streamMessages, streamBytes, streamLimit, offline, brokerBytes, brokerLimit, streamOldest, streamKeeps, memory, memoryLimit, lost, lastBackup, deadLetters} {
 		ch <- d
 	}
 }

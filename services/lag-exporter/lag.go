@@ -11,6 +11,7 @@
 //	tieback_broker_bytes, tieback_broker_bytes_limit  of the account, all replicas together
 //	tieback_broker_memory_bytes, tieback_broker_memory_bytes_limit  of a node: estimated, and TIEBACK_NATS_MEMORY
 //	tieback_stream_lost_messages{stream}     acknowledged, gone, and not accepted as lost; see bus.Losses
+//	tieback_backup_last_success_timestamp_seconds  when the last complete backup began; 0: there is none
 //	tieback_dead_letters_open{cause}         unresolved
 //
 // Unknown values are absent: if the broker does not answer a request, tieback_broker_up is 0 and the values of that request are

@@ -49,6 +49,7 @@ func takeSample(ctx context.Context, b *bus.Bus) (sample, error) {
 	for _, d := range topology.Durables() {
 		add(d.Name, func() ([]prometheus.Metric, error) { return consumerLag(ctx, b, d) })
 	}
+	add("last backup", func() ([]prometheus.Metric, error) { return backup(ctx, b) })
 	add("account", func() ([]prometheus.Metric, error) { return accountSize(ctx, b) })
 	all.Wait()
 	v.at, v.up = time.Now(), len(errs) == 0
@@ -89,6 +90,17 @@ func streamSize(ctx context.Context, b *bus.Bus, name string) ([]prometheus.Metr
 		metrics = append(metrics, gauge(streamOldest, oldest.Seconds(), name), gauge(streamKeeps, keeps.Seconds(), name))
 	}
 	return metrics, state.Msgs, nil
+}
+
+func backup(ctx context.Context, b *bus.Bus) ([]prometheus.Metric, error) {
+	last, made, err := b.LastBackup(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case !made:
+		return []prometheus.Metric{gauge(lastBackup, 0)}, nil
+	}
+	return []prometheus.Metric{gauge(lastBackup, float64(last.Began.Unix()))}, nil
 }
 
 func accountSize(ctx context.Context, b *bus.Bus) ([]prometheus.Metric, error) {

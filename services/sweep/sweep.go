@@ -26,6 +26,7 @@ package sweep
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync"
 	"time"
 
@@ -59,6 +60,13 @@ func Run(ctx context.Context, a *tenant.App) error {
 	if err != nil {
 		return err
 	}
+	w := newWebhookCertificates(&http.Client{Timeout: 10 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }})
+	a.Certificates.Add(w.certificates)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	watching.Go(func() { w.watch(ctx, addresses(a.Companies)) })
 	return s.Run(ctx)
 }
 

@@ -6,16 +6,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
-	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus/topology"
 	"github.com/tieback/tieback/pkg/catalogue"
-	"github.com/tieback/tieback/pkg/company"
-	"github.com/tieback/tieback/pkg/procore"
-	"github.com/tieback/tieback/services/lag-exporter"
 )
 
 // name matches the name of a metric of Tieback.
@@ -101,35 +96,16 @@ func TestUsedMetricsAreExported(t *testing.T) {
 	}
 }
 
-// described returns the metrics that lag-exporter and the client of Procore describe. Some have no series in the pipeline, such as
-// refused credentials.
+// described returns the metrics that a process registers. Some have no series in the pipeline, such as refused credentials.
 func described(t *testing.T) (names []string) {
 	t.Helper()
-	var all describing
-	_, err := lagexporter.New(lagexporter.Deps{Log: zap.NewNop()}, &all)
-	must(t, err)
-	_, err = procore.New(procore.Config{APIURL: "https://procore.test", LoginURL: "https://procore.test"}, company.Set{}, &all)
-	must(t, err)
-	for _, d := range all.descs {
-		names = append(names, name.FindString(d.String()))
+	exported(t)
+	for _, d := range descriptions {
+		if n := name.FindString(d.String()); n != "" {
+			names = append(names, n)
+		}
 	}
 	return names
-}
-
-// describing is a registry that only records the descriptions of its collectors.
-type describing struct {
-	prometheus.Registerer
-	descs []*prometheus.Desc
-}
-
-func (r *describing) Register(c prometheus.Collector) error {
-	descs := make(chan *prometheus.Desc, 100)
-	c.Describe(descs)
-	close(descs)
-	for d := range descs {
-		r.descs = append(r.descs, d)
-	}
-	return nil
 }
 
 // Each exported metric is in a rule or a panel. Others would cost memory in every Prometheus.
@@ -190,7 +166,7 @@ func users(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{
 		"rules.yaml":      read(t, deploy+"/prometheus/rules.yaml"),
-		"rules_test.yaml": read(t, deploy+"/prometheus/rules_test.yaml"),
+		"rules_test.yaml": read(t, deploy+"/prometheus/rules_test.yaml") + read(t, deploy+"/prometheus/rules_days_test.yaml"),
 		"docs/metrics.md": read(t, deploy+"/../docs/metrics.md"),
 	}
 	for uid := range dashboards(t) {

@@ -38,7 +38,20 @@ func exported(t *testing.T) []*dto.MetricFamily {
 var (
 	once     sync.Once
 	families []*dto.MetricFamily
+
+	descriptions []*prometheus.Desc // of all metrics that the pipeline registers
 )
+
+func describe(registries ...*prometheus.Registry) (all []*prometheus.Desc) {
+	for _, r := range registries {
+		descs := make(chan *prometheus.Desc)
+		go func() { r.Describe(descs); close(descs) }()
+		for d := range descs {
+			all = append(all, d)
+		}
+	}
+	return all
+}
 
 // scraped has the registries of the pipeline, each of which Prometheus scrapes.
 type scraped []prometheus.Gatherer
@@ -103,6 +116,7 @@ func play(t *testing.T) []*dto.MetricFamily {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+	descriptions = describe(pl.Registry, apart)
 	out, err := all.gather()
 	must(t, err)
 	return out

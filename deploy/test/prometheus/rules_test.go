@@ -121,7 +121,7 @@ func TestCommandsInRunbooksExist(t *testing.T) {
 }
 
 func TestAlertsAreTested(t *testing.T) {
-	tests := read(t, deploy+"/prometheus/rules_test.yaml")
+	tests := read(t, deploy+"/prometheus/rules_test.yaml") + read(t, deploy+"/prometheus/rules_days_test.yaml")
 	for _, r := range rules(t) {
 		if !strings.Contains(tests, "summary: "+r.Alert) && !strings.Contains(tests, "alertname: "+r.Alert+"\n") {
 			t.Errorf("%s is not tested", r.Alert)

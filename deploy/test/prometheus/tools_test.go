@@ -13,18 +13,24 @@ import (
 // deploy is the folder under test.
 const deploy = "../.."
 
+// needs skips the test where a program is not installed, except in CI.
+func needs(t *testing.T, name string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		pkg := map[string]string{"prometheus": "prometheus", "promtool": "prometheus", "amtool": "prometheus-alertmanager"}[name]
+		missing := fmt.Sprintf("LEFT OUT: %s is not on this machine (apt-get install --no-install-recommends %s)", name, pkg)
+		if os.Getenv("CI") == "true" {
+			t.Fatal(missing)
+		}
+		fmt.Fprintln(os.Stderr, missing)
+		t.Skip(missing)
+	}
+}
+
 // tool runs promtool or amtool and fails with its output.
 func tool(t *testing.T, name string, args ...string) {
 	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		pkg := map[string]string{"promtool": "prometheus", "amtool": "prometheus-alertmanager"}[name]
-		said := fmt.Sprintf("LEFT OUT: %s is not on this machine (apt-get install --no-install-recommends %s)", name, pkg)
-		if os.Getenv("CI") == "true" {
-			t.Fatal(said)
-		}
-		fmt.Fprintln(os.Stderr, said)
-		t.Skip(said)
-	}
+	needs(t, name)
 	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
 	if err != nil {
 		t.Errorf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
@@ -41,7 +47,7 @@ func TestPrometheusRules(t *testing.T) {
 
 // Every alert fires, resolves, and does not fire in normal operation.
 func TestAlertsFireAndResolve(t *testing.T) {
-	tool(t, "promtool", "test", "rules", deploy+"/prometheus/rules_test.yaml")
+	tool(t, "promtool", "test", "rules", deploy+"/prometheus/rules_test.yaml", deploy+"/prometheus/rules_days_test.yaml")
 }
 
 func TestAlertmanagerConfig(t *testing.T) {

@@ -113,8 +113,11 @@ func load(process *app.App, which Selection) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.Procore, err = procore.New(procore.Config{APIURL: s.ProcoreAPIURL, LoginURL: s.ProcoreLoginURL, Routes: routes}, companies, a.Registry)
-	return a, err
+	if a.Procore, err = procore.New(procore.Config{APIURL: s.ProcoreAPIURL, LoginURL: s.ProcoreLoginURL, Routes: routes}, companies, a.Registry); err != nil {
+		return nil, err
+	}
+	a.Certificates.Add(a.connectorCertificates)
+	return a, a.Registry.Register(troublesCollector{a})
 }
 
 // NotServed is the error for a company that is not in the companies file.

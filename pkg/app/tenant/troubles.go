@@ -3,12 +3,15 @@ package tenant
 import (
 	"cmp"
 	"context"
+	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tieback/tieback/pkg/bus/topology"
+	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/state"
 	"github.com/tieback/tieback/pkg/trouble"
 )
@@ -38,6 +41,39 @@ func (a *App) ReportTroubles(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// troublesCollector exports since when each company's ERP or Procore has been failing in the calls of the process.
+type troublesCollector struct{ *App }
+
+var troubleSince = prometheus.NewDesc("tieback_trouble_since_timestamp_seconds",
+	"Since when a company's ERP or Procore (source) has been failing in the calls of this process, as Unix time, with the reason; absent while it answers.",
+	[]string{"company", "source", "reason"}, nil)
+
+// Describe implements prometheus.Collector.
+func (c troublesCollector) Describe(ch chan<- *prometheus.Desc) { ch <- troubleSince }
+
+// Collect implements prometheus.Collector.
+func (c troublesCollector) Collect(ch chan<- prometheus.Metric) {
+	now := time.Now()
+	for _, t := range append(c.ERPs.Troubles(trouble.Silent), c.Procore.Troubles(trouble.Silent)...) {
+		if t.Lasts(now) {
+			ch <- prometheus.MustNewConstMetric(troubleSince, prometheus.GaugeValue, float64(t.Since.Unix()),
+				strconv.FormatInt(t.Company, 10), cmp.Or(string(t.Source), "tieback"), reasonLabel(t))
+		}
+	}
+}
+
+// reasonLabel returns the reason of a trouble as a label. The system of a trouble without a reason answers: it asks to wait, or
+// returns errors.
+func reasonLabel(t trouble.Trouble) string {
+	switch {
+	case t.Reason != "":
+		return string(t.Reason)
+	case t.Class == fault.Throttled:
+		return "throttled"
+	}
+	return "errors"
 }
 
 // troubles are the troubles that this process has recorded.

@@ -120,12 +120,15 @@ func Users() []string {
 //
 // They are in the account of the streams, because JetStream sends the content of a snapshot to a subject of that account, which
 // the requester chooses, with JetStream's own rights. So the key backup could make the broker send parts of a snapshot to any
-// subject: treat it like the key of the provisioner. The key restore can create streams with any content.
+// subject: treat it like the key of the provisioner. Beside that it may write one key, BackupKey. The key restore can create streams with any content.
 func CopyUsers() []string { return []string{"backup", "restore"} }
 
 // copySubjects returns the subjects to which a user of CopyUsers may publish.
 func copySubjects(user string) []string {
 	subjects := []string{JetStreamAPI + ".INFO"}
+	if user == "backup" {
+		subjects = append(subjects, Seen.Subject(BackupKey))
+	}
 	for _, s := range Streams(Config{}) {
 		if s.Volatile {
 			continue

@@ -9,7 +9,7 @@
 //	TIEBACK_DEAD        tb.dead.>          for ever   the stage that gives up
 //	TIEBACK_RESOLUTION  tb.resolution.>    for ever   people, through tieback dead or the console
 //	KV_tieback-quota    Procore's rate limits and refused logins, for display: see bus.Quota
-//	KV_tieback-seen     the streams' watermarks: see bus.RecordWatermarks
+//	KV_tieback-seen     the streams' watermarks, and the last backup: see bus.RecordWatermarks, bus.RecordBackup
 //	KV_tieback-state    records of package state, and attempts: see bus.Bucket
 //
 // All streams have the limits retention policy: an ack deletes nothing, and the history of a request can be read by its
@@ -63,6 +63,9 @@ func (b Bucket) Stream() string { return "KV_" + string(b) }
 
 // Subject returns the subject of a key, which may be a filter.
 func (b Bucket) Subject(key string) string { return "$KV." + string(b) + "." + key }
+
+// BackupKey is the key of the bucket Seen that has the last complete backup; the other keys are names of streams.
+const BackupKey = "backup"
 
 // Config are the settings of the streams that an operator chooses.
 type Config struct {

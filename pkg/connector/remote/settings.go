@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tieback/tieback/pkg/fault"
@@ -33,6 +34,8 @@ type settings struct {
 	token   string
 	tls     *tls.Config // nil: plaintext
 	timeout time.Duration
+
+	offered atomic.Pointer[[]*x509.Certificate] // by the connector, for the last connection; nil: none yet
 }
 
 // names are the settings of the driver. An empty value is the same as a missing setting.
@@ -71,7 +74,7 @@ func (s *settings) readAddress(all map[string]string) error {
 func (s *settings) readTLS(all map[string]string) error {
 	switch v := all["tls"]; v {
 	case "", "on":
-		s.tls = &tls.Config{MinVersion: tls.VersionTLS12}
+		s.tls = &tls.Config{MinVersion: tls.VersionTLS12, VerifyConnection: s.noteCertificates}
 	case "off":
 		for _, name := range []string{"ca", "cert", "key", "server_name"} {
 			if all[name] != "" {
@@ -80,6 +83,20 @@ func (s *settings) readTLS(all map[string]string) error {
 		}
 	default:
 		return refused("tls", "is %q; it must be on, or off for a connector on the same host or private network", v)
+	}
+	return nil
+}
+
+// noteCertificates remembers the certificates of a new connection. It accepts them: they were verified before.
+func (s *settings) noteCertificates(state tls.ConnectionState) error {
+	s.offered.Store(&state.PeerCertificates)
+	return nil
+}
+
+// Certificates returns the certificates that the connector offered for the last connection; none before the first call, and without TLS.
+func (s *settings) Certificates() []*x509.Certificate {
+	if all := s.offered.Load(); all != nil {
+		return *all
 	}
 	return nil
 }

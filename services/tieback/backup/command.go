@@ -44,7 +44,9 @@ Keep the secret key, which restore needs, apart from the backups: tieback backup
 It uses the broker of the settings, or the embedded broker of TIEBACK_DATA, which tieback run may be using. A broker with
 the keys of provisioner needs the key backup.
 
-Exit code 0: the backup is complete. 1: it is not. 2: wrong usage or settings.`,
+The time of a complete backup is stored at the broker, for tieback doctor and the alert TiebackBackupOld.
+
+Exit code 0: the backup is complete. 1: it is not, or its time could not be stored. 2: wrong usage or settings.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			to, err := open(args[0])
 			if err != nil {
@@ -101,6 +103,9 @@ func makeBackup(cmd *cobra.Command, to store, keys []age.Recipient) error {
 		return command.Failed(cmd, fmt.Errorf("no backup was made: %w", err))
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "backup %s in %s is complete, after %s\n", m.ID, to, time.Since(began).Round(100*time.Millisecond))
+	if err := copier.RecordBackup(cmd.Context(), bus.Backup{ID: m.ID, To: to.String(), Began: m.Began, Ended: m.Ended, Version: m.Version}); err != nil {
+		return command.Failed(cmd, fmt.Errorf("the backup is complete, but tieback doctor and the alerts do not know of it: %w", err))
+	}
 	return nil
 }
 

@@ -70,7 +70,7 @@ func (d *Doctor) checkBroker(ctx context.Context, r *findings) {
 func (d *Doctor) checkBus(ctx context.Context, r *findings, b *bus.Bus, consumers func(context.Context, *findings, *bus.Bus)) {
 	r.ok("broker", "NATS %s answers", b.JetStream().Conn().ConnectedServerVersion())
 	for _, check := range []func(context.Context, *findings, *bus.Bus){
-		d.checkStreams, consumers, d.checkLosses, d.checkDeadLetters, d.checkSweeps, d.checkLimits, d.checkGrowth, d.readLinks,
+		d.checkStreams, consumers, d.checkLosses, d.checkBackup, d.checkDeadLetters, d.checkSweeps, d.checkLimits, d.checkGrowth, d.readLinks,
 	} {
 		d.within(ctx, func(ctx context.Context) { check(ctx, r, b) })
 	}
