@@ -3,8 +3,12 @@ package prometheus
 import (
 	"encoding/json"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
+	dto "github.com/prometheus/client_model/go"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -14,11 +18,16 @@ type dashboard struct {
 	Title       string
 	Panels      []panel
 	Annotations struct{ List []target }
+	Templating  struct {
+		List []struct{ Name, Type string }
+	}
+	Links []struct{ Title, URL string }
 }
 
 type panel struct {
 	ID          int
 	Title       string
+	Type        string
 	Description string
 	Datasource  struct{ UID string }
 	Targets     []target
@@ -27,6 +36,7 @@ type panel struct {
 
 type target struct {
 	Expr       string
+	Legend     string `json:"legendFormat"`
 	Datasource struct{ UID string }
 }
 
@@ -72,7 +82,10 @@ func TestPanels(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(read(t, deploy+"/grafana/provisioning/datasources/prometheus.yaml")), &provisioned); err != nil {
 		t.Fatal(err)
 	}
-	uid := provisioned.Datasources[0].UID
+	if uid := provisioned.Datasources[0].UID; uid != "prometheus" {
+		t.Errorf("the provisioned source is %s; the dashboards' variable begins with prometheus", uid)
+	}
+	const uid = "${datasource}"
 	for name, d := range dashboards(t) {
 		ids := map[int]bool{}
 		for i, p := range d.Panels {
@@ -92,6 +105,82 @@ func TestPanels(t *testing.T) {
 				if overlap(p, other) {
 					t.Errorf("%s: %q overlaps %q", name, p.Title, other.Title)
 				}
+			}
+		}
+	}
+}
+
+// Every panel follows the variables: the source, the namespace, and the company where its metrics have one.
+func TestPanelsUseVariables(t *testing.T) {
+	have := ours(t)
+	selector := regexp.MustCompile(`\b(tieback_[a-z_]+|up)(\{[^}]*\})?`)
+	for name, d := range dashboards(t) {
+		var variables []string
+		for _, v := range d.Templating.List {
+			variables = append(variables, v.Name)
+			if !strings.Contains(read(t, deploy+"/grafana/dashboards/"+name+".json"), "$"+v.Name) && !strings.Contains(read(t, deploy+"/grafana/dashboards/"+name+".json"), "${"+v.Name+"}") {
+				t.Errorf("%s: nothing uses the variable %s", name, v.Name)
+			}
+		}
+		for _, want := range []string{"datasource", "namespace", "console"} {
+			if !slices.Contains(variables, want) {
+				t.Errorf("%s has no variable %s", name, want)
+			}
+		}
+		for _, p := range d.Panels {
+			for _, target := range p.Targets {
+				for _, m := range selector.FindAllStringSubmatch(target.Expr, -1) {
+					if !strings.Contains(m[2], `namespace=~"$namespace"`) {
+						t.Errorf("%s: %q: %s does not select the namespace", name, p.Title, m[0])
+					}
+					if slices.Contains(variables, "company") && m[1] != "tieback_company_info" && hasCompany(have[family(m[1])]) && !strings.Contains(m[2], `company=~"$company"`) {
+						t.Errorf("%s: %q: %s does not select the company", name, p.Title, m[0])
+					}
+				}
+			}
+		}
+	}
+}
+
+func hasCompany(f *dto.MetricFamily) bool {
+	return f != nil && slices.ContainsFunc(f.GetMetric()[0].GetLabel(), func(l *dto.LabelPair) bool { return l.GetName() == "company" })
+}
+
+// No panel shows a line for each of 51 event types, of many companies or of many routes: it shows those that stand out.
+func TestPanelsHaveFewLines(t *testing.T) {
+	many := regexp.MustCompile(`\{\{(type|company|name|route)\}\}`)
+	for name, d := range dashboards(t) {
+		for _, p := range d.Panels {
+			for _, target := range p.Targets {
+				if many.MatchString(target.Legend) && !regexp.MustCompile(`^(top|bottom)k\(([1-9]|10), `).MatchString(target.Expr) {
+					t.Errorf("%s: %q has a line for each %s: use topk", name, p.Title, target.Legend)
+				}
+			}
+		}
+	}
+}
+
+// Outcomes and names are shown, and the dashboards link to the console and to runbooks that exist.
+func TestDashboardsShowOutcomesAndLinks(t *testing.T) {
+	books := runbooks(t)
+	for name, d := range dashboards(t) {
+		text := read(t, deploy+"/grafana/dashboards/"+name+".json")
+		for _, link := range []string{"${console}", "https://github.com/tieback/tieback/tree/main/deploy/runbooks"} {
+			if !slices.ContainsFunc(d.Links, func(l struct{ Title, URL string }) bool { return l.URL == link }) {
+				t.Errorf("%s has no link to %s", name, link)
+			}
+		}
+		for _, m := range regexp.MustCompile(`/deploy/runbooks/(\w+)\.md`).FindAllStringSubmatch(text, -1) {
+			if books[m[1]] == "" {
+				t.Errorf("%s links to the runbook %s, which does not exist", name, m[1])
+			}
+		}
+		if name == "tieback-waits" {
+			continue
+		}
+		for _, outcome := range []string{"success", "refused", "failed"} {
+			if !slices.ContainsFunc(expressions(t), func(e string) bool { return strings.Contains(e, `outcome="`+outcome+`"`) }) {
+				t.Errorf("%s does not show the outcome %s", name, outcome)
 			}
 		}
 	}

@@ -66,6 +66,7 @@ func bounds() map[string]*regexp.Regexp {
 		"cause": one("tieback", "company-data", "erp", "procore", "limits", "unknown"), "window": one("hour", "spike"),
 		"company": one("598134325841112"), "status": one("[1-5][0-9][0-9]", "error"), "route": one("[a-z_/ ]+"), "operation": one("[a-z_]+"),
 		"result": one("[a-z_]+"), "stream": one("TIEBACK_[A-Z]+", "KV_tieback-(state|quota)"), "service": one("[a-z-]+"),
+		"name": one("Acme Builders"), "use": one("broker", "broker_ca", "webhook", "connector", "connector_[a-z_]+"), "source": one("erp", "procore", "tieback"), "reason": one("[a-z-]+"),
 		"version": one(".+"), "revision": one(".+"), "category": one(append(categories, "_")...), "outcome": one("success", "refused", "failed"),
 	}
 }

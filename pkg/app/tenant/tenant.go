@@ -4,11 +4,13 @@
 package tenant
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -117,7 +119,17 @@ func load(process *app.App, which Selection) (*App, error) {
 		return nil, err
 	}
 	a.Certificates.Add(a.connectorCertificates)
-	return a, a.Registry.Register(troublesCollector{a})
+	return a, errors.Join(a.Registry.Register(troublesCollector{a}), a.Registry.Register(names(companies)))
+}
+
+// names returns a metric with the names of the companies, for dashboards. A company without a name has its id.
+func names(companies company.Set) prometheus.Collector {
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "tieback_company_info", Help: "1, for each company that the process serves, with its name in the companies file."}, []string{"company", "name"})
+	for id, c := range companies {
+		label := strconv.FormatInt(id, 10)
+		info.WithLabelValues(label, cmp.Or(c.Name, label)).Set(1)
+	}
+	return info
 }
 
 // NotServed is the error for a company that is not in the companies file.
