@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -70,6 +71,7 @@ const account = "/var/run/secrets/kubernetes.io/serviceaccount"
 func clusterKeys(ctx context.Context, args []string, getenv func(string) string, out io.Writer) error {
 	f := flag.NewFlagSet("provisioner cluster-keys", flag.ContinueOnError)
 	rotation := f.String("rotation", "", "replace all keys, unless the last rotation had this name")
+	backup := f.Bool("backup", false, "create the keys backup and restore too")
 	pause := f.Duration("pause", 3*time.Minute, "time after which the pods have a changed secret")
 	if err := parse(f, args, "NAME"); err != nil {
 		return err
@@ -78,7 +80,7 @@ func clusterKeys(ctx context.Context, args []string, getenv func(string) string,
 	if err != nil {
 		return err
 	}
-	return c.keys(ctx, *rotation, *pause, out)
+	return c.keys(ctx, *rotation, *backup, *pause, out)
 }
 
 // inCluster returns the cluster in which the process runs. folder is that of the pod's ServiceAccount.
@@ -108,13 +110,13 @@ func inCluster(getenv func(string) string, folder, name string) (*cluster, error
 
 // keys creates the keys that are missing and the users file of this version. If rotation is neither empty nor the last one, it
 // also replaces all keys, and waits between the steps until the broker and the services have the changed secrets.
-func (c *cluster) keys(ctx context.Context, rotation string, pause time.Duration, out io.Writer) error {
+func (c *cluster) keys(ctx context.Context, rotation string, backup bool, pause time.Duration, out io.Writer) error {
 	dir, err := os.MkdirTemp("", "keys-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	k := keyFolder{dir: dir, users: filepath.Join(dir, "users.conf"), mode: 0o600, uid: -1, gid: -1}
+	k := keyFolder{dir: dir, users: filepath.Join(dir, "users.conf"), backup: backup, mode: 0o600, uid: -1, gid: -1}
 	if err := c.load(ctx, k); err != nil {
 		return err
 	}
@@ -187,7 +189,7 @@ func (c *cluster) load(ctx context.Context, k keyFolder) error {
 	if folder != nil {
 		c.folder, files = *folder, folder.Data
 	} else {
-		for _, service := range topology.Users() {
+		for _, service := range slices.Concat(topology.Users(), topology.CopyUsers()) {
 			s, err := c.get(ctx, "nkey-"+service)
 			if err != nil {
 				return err
@@ -241,7 +243,7 @@ func (c *cluster) save(ctx context.Context, k keyFolder, rotation string) error 
 	if err := c.update(ctx, "nats-users", "users.conf", files["users.conf"]); err != nil {
 		return err
 	}
-	for _, service := range topology.Users() {
+	for _, service := range k.services() {
 		if err := c.update(ctx, "nkey-"+service, service+current, files[service+current]); err != nil {
 			return err
 		}

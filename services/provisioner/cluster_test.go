@@ -127,6 +127,12 @@ func (a *api) all() (map[string]string, int) {
 // keysIn runs the command against the API, as a pod with a ServiceAccount does.
 func keysIn(t *testing.T, a *api, rotation string) error {
 	t.Helper()
+	return keysWith(t, a, rotation, false)
+}
+
+// keysWith is keysIn with or without the flag --backup.
+func keysWith(t *testing.T, a *api, rotation string, backup bool) error {
+	t.Helper()
 	server := httptest.NewTLSServer(a)
 	defer server.Close()
 	host, port, err := net.SplitHostPort(server.Listener.Addr().String())
@@ -147,7 +153,7 @@ func keysIn(t *testing.T, a *api, rotation string) error {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	err = c.keys(t.Context(), rotation, 0, &out)
+	err = c.keys(t.Context(), rotation, backup, 0, &out)
 	if text := fmt.Sprint(out.String(), err); regexp.MustCompile(`\bSU[A-Z2-7]{56}\b`).MatchString(text) {
 		t.Errorf("a seed is printed: %s", text)
 	}
@@ -196,6 +202,36 @@ func TestClusterKeys(t *testing.T) {
 	run("2")
 	if again, _ := a.all(); !maps.Equal(again, second) {
 		t.Error("a rotation of the same name replaced the keys again")
+	}
+}
+
+// With --backup there are two more keys. They stay without it, and a rotation replaces them too.
+func TestClusterKeysOfBackups(t *testing.T) {
+	a := &api{t: t, secrets: map[string]*secret{}}
+	seeds := func() [2]string {
+		var all [2]string
+		for i, user := range topology.CopyUsers() {
+			if s := a.secrets["blue-nkey-"+user]; s != nil {
+				all[i] = string(s.Data[user+".nk"])
+			}
+		}
+		return all
+	}
+	var have [][2]string
+	for _, step := range []struct {
+		rotation string
+		backup   bool
+	}{{"", false}, {"", true}, {"", false}, {"2", true}} {
+		if err := keysWith(t, a, step.rotation, step.backup); err != nil {
+			t.Fatal(err)
+		}
+		have = append(have, seeds())
+	}
+	if have[0] != [2]string{} || have[1][0] == "" || have[1][1] == "" || have[2] != have[1] || have[3][0] == have[2][0] || have[3][1] == have[2][1] {
+		t.Error("the keys of backups were not created, did not stay, or were not rotated")
+	}
+	if _, accepted := a.all(); accepted != len(topology.Users())+2 {
+		t.Errorf("the broker accepts %d keys", accepted)
 	}
 }
 

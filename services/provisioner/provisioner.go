@@ -23,7 +23,7 @@ import (
 
 const usage = `usage: provisioner [--wait 15m]
        provisioner keys [--users FILE] [--owner UID[:GID]] [--mode 0600] [--backup] [--rotate | --retire] DIR
-       provisioner cluster-keys [--rotation NAME] [--pause 3m] NAME
+       provisioner cluster-keys [--rotation NAME] [--backup] [--pause 3m] NAME
 `
 
 // Run runs the command that args name and returns its exit code: 0 success, 1 failure, 2 wrong usage or settings.

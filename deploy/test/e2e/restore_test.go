@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,7 +115,14 @@ func TestBackupKeysSuffice(t *testing.T) {
 	t.Setenv("TIEBACK_DATA", t.TempDir())
 	t.Setenv("TIEBACK_NATS_URL", from.url)
 	t.Setenv("TIEBACK_NATS_NKEY_FILE", from.key("backup"))
+	if _, made, err := b.LastBackup(t.Context()); made || err != nil {
+		t.Errorf("a backup is known before the first: %v", err)
+	}
 	w.runs(backup.Command(), to, "--no-encryption")
+	last, made, err := b.LastBackup(t.Context())
+	if !made || err != nil || last.To != to || time.Since(last.Began) > time.Minute || last.Ended.Before(last.Began) {
+		t.Errorf("the last backup is %+v, %v", last, err)
+	}
 	t.Setenv("TIEBACK_NATS_URL", into.url)
 	t.Setenv("TIEBACK_NATS_NKEY_FILE", into.key("restore"))
 	w.runs(backup.RestoreCommand(), to)
@@ -128,12 +136,13 @@ func TestBackupKeysSuffice(t *testing.T) {
 		}
 	}
 	const snapshot, restore = "$JS.API.STREAM.SNAPSHOT.TIEBACK_EVENT", "$JS.API.STREAM.RESTORE.TIEBACK_EVENT"
+	const record = "$KV.tieback-seen.backup"
 	all := []string{
-		"tb.delivery._._.7.9", "tb.event.export.create_vendor.7.9", "$KV.tieback-state.link.7.vendor.35", "$KV.tieback-seen.TIEBACK_DEAD",
+		"$KV.tieback-seen.backup.more", "$KV.tieback-state.backup", "$KV.tieback-quota.backup", "tb.delivery._._.7.9", "tb.event.export.create_vendor.7.9", "$KV.tieback-state.link.7.vendor.35", "$KV.tieback-seen.TIEBACK_DEAD",
 		"$JS.API.STREAM.DELETE.TIEBACK_EVENT", "$JS.API.STREAM.PURGE.TIEBACK_EVENT", "$JS.API.STREAM.UPDATE.TIEBACK_EVENT", "$JS.API.STREAM.CREATE.MINE",
 		"$JS.API.CONSUMER.CREATE.TIEBACK_EVENT.mine", "$JS.API.STREAM.MSG.DELETE.TIEBACK_EVENT", "$JS.API.CONSUMER.MSG.NEXT.TIEBACK_EVENT.export",
 	}
-	for user, subjects := range map[string][]string{"backup": append(all, restore), "restore": append(all, snapshot), "tieback": {snapshot, restore}, "console": {snapshot, restore}, "provisioner": {snapshot, restore}} {
+	for user, subjects := range map[string][]string{"backup": append(slices.Clone(all), restore), "restore": append(slices.Clone(all), snapshot, record), "tieback": {snapshot, restore}, "console": {snapshot, restore, record}, "provisioner": {snapshot, restore, record}} {
 		nc := from.as(user)
 		for _, subject := range subjects {
 			from.refused(nc, user+" publishes to "+subject, nc.Publish(subject, []byte("{}")))

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/connector"
 	"github.com/tieback/tieback/pkg/connector/remote"
@@ -95,6 +97,9 @@ func TestUnreachableConnectorIsNamedUntilItAnswers(t *testing.T) {
 	w.must(err)
 	w.shows(first, sandbox.InProgress, "Your ERP system has not answered since "+time.Now().In(zone).Format("15:04 MST")+". The ERP integration keeps trying until")
 	l.needed("(C0): its ERP has not answered since")
+	if n := seriesOf(t, l.Registry, "tieback_trouble_since_timestamp_seconds", map[string]string{"company": "598134325841112", "source": "erp", "reason": "no-answer"}); n != 1 {
+		t.Errorf("%d series of the ERP's trouble", n)
+	}
 	l.needed("connection refused\": check the company (tieback doctor --company 598134325841112)")
 	a.hangs.Store(true)
 	a.arrive()
@@ -106,6 +111,34 @@ func TestUnreachableConnectorIsNamedUntilItAnswers(t *testing.T) {
 	w.succeeded(first)
 	w.succeeded(second)
 	l.needed("")
+	if n := seriesOf(t, l.Registry, "tieback_trouble_since_timestamp_seconds", nil); n != 0 {
+		t.Errorf("%d troubles are exported after their end", n)
+	}
+}
+
+// seriesOf counts the series of a metric that have the labels.
+func seriesOf(t *testing.T, from prometheus.Gatherer, name string, labels map[string]string) (n int) {
+	t.Helper()
+	families, err := from.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			has := map[string]string{}
+			for _, l := range m.GetLabel() {
+				has[l.GetName()] = l.GetValue()
+			}
+			matches := f.GetName() == name
+			for k, v := range labels {
+				matches = matches && has[k] == v
+			}
+			if matches {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // The ERP asks to wait for an hour. The events behind the first are not attempted, and Procore shows the reason for them too.

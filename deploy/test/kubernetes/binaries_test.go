@@ -66,7 +66,7 @@ func TestEveryServiceHasPod(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	known := map[string]bool{"GOMEMLIMIT": true, "POD_NAME": true} // of the Go runtime, and of nats.conf
+	known := map[string]bool{"GOMEMLIMIT": true, "POD_NAME": true, "AWS_SHARED_CREDENTIALS_FILE": true} // of the Go runtime, of nats.conf, and of S3's client
 	if _, err := settings.Load(func(name string) string { known[name] = true; return "" }); err != nil {
 		t.Fatal(err)
 	}

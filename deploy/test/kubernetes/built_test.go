@@ -59,6 +59,7 @@ func (v variant) with(feature string) bool { return slices.Contains(v.features, 
 //	erp          the ERP's connector is outside the cluster
 //	issuer       cert-manager makes the certificates
 //	keys         Jobs manage the broker's keys
+//	backup       a CronJob copies the streams; storage: to S3, otherwise to a volume
 //	keda, hpa, monitoring, external (External Secrets), openshift, shared (namespace), digests
 func variants() []variant {
 	nginx := []string{"three", "ingress", "type-nginx", "console", "console-ingress", "erp", "issuer"}
@@ -79,7 +80,12 @@ func variants() []variant {
 		{name: "TLS to the broker of the chart", set: []string{"nats.create=true", "nats.tls.enabled=true", "secrets.externalSecrets.enabled=true", "secrets.externalSecrets.store=vault"},
 			features: []string{"nats", "three", "tls", "console", "external"}},
 		{name: "try-full", example: "local", set: []string{"nats.replicas=3", "nats.shareMachines=true"}, features: []string{"sandbox", "nats", "three", "machine", "console"}},
+		{name: "backup to S3 with TLS to the broker", features: []string{"nats", "three", "tls", "console", "external", "backup", "storage"},
+			set: []string{"nats.create=true", "nats.tls.enabled=true", "secrets.externalSecrets.enabled=true", "secrets.externalSecrets.store=vault", "backup.enabled=true",
+				"backup.location=s3://acme/tieback?region=eu-central-1", "backup.recipients[0]=age1a", "backup.recipients[1]=age1b", "backup.secret=tieback-storage"}},
 		{name: "keys", example: "local", set: []string{"keys.manage=true", "keys.rotation=2026-12"}, features: []string{"sandbox", "nats", "console", "keys"}},
+		{name: "keys and a backup to a volume", example: "openshift", features: []string{"openshift", "nats", "three", "ingress", "type-openshift", "console", "console-ingress", "monitoring", "keys", "backup"},
+			set: []string{"keys.manage=true", "keys.rotation=2026-12", "backup.enabled=true", "backup.location=/backup", "backup.recipients[0]=age1a", "backup.volume.persistentVolumeClaim.claimName=backups"}},
 		{name: "digests", set: []string{"image.digests.ingest=sha256:" + strings.Repeat("0", 64), "image.pullSecrets[0]=registry", "image.tag=1.2.3"},
 			features: []string{"three", "console", "digests"}},
 		// Names that have nothing of the default ones.

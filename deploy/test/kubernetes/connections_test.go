@@ -26,6 +26,13 @@ func connections(v variant) []connection {
 		{"nats", "nats", "6222"},
 		{"Prometheus", services, "9090"},
 	}
+	if v.with("backup") {
+		everyPod += " backup"
+		all = append(all, connection{"backup", "nats", "4222"})
+	}
+	if v.with("storage") {
+		all = append(all, connection{"backup", "the internet", "443"})
+	}
 	port := "53"
 	if v.with("openshift") {
 		port = "5353"

@@ -108,6 +108,11 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"nats.create=true,nats.replicas=2":                                    "nats.replicas is 2",
 		"nats.create=true,nats.maxStore=50Gi":                                 "nats.maxStore must be below nats.storage.size",
 		"nats.tls.enabled=true":                                               "nats.url begins with tls://",
+		"backup.enabled=true":                                                 "set backup.location, and backup.recipients",
+		"backup.enabled=true,backup.location=s3://a/b":                        "set backup.location, and backup.recipients",
+		"backup.enabled=true,backup.location=/x,backup.recipients[0]=age1a":   "set backup.volume",
+		"backup.recipients[0]=AGE-SECRET-KEY-1A":                              "at '/backup/recipients/0'",
+		"backup.schedule=daily":                                               "at '/backup/schedule'",
 		"autoscaling.type=hpa,autoscaling.max=2":                              "autoscaling.max must be above autoscaling.min",
 	} {
 		_, err := helm(t, "template", "tieback", helmChart, "--set", set)
@@ -120,7 +125,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 // With other names nothing of the default ones is left: only the keys of labels, paths in the pods, variables, the registry, and
 // the rules, which have the product's name.
 func TestOtherNamesLeaveNoDefaultName(t *testing.T) {
-	known := regexp.MustCompile(`tieback/(broker|procore|erp|metrics|settings|config)\b|/etc/tieback(-[a-z]+)?\b|ghcr\.io/tieback/|tieback_consumer_lag_messages|image: \S+/tieback:|app\.kubernetes\.io/name: tieback$|/tieback\.nk$|-nkey-tieback,`) // the last: the operator's key
+	known := regexp.MustCompile(`tieback/(broker|procore|erp|storage|metrics|settings|config)\b|/etc/tieback(-[a-z]+)?\b|ghcr\.io/tieback/|tieback_consumer_lag_messages|image: \S+/tieback:|app\.kubernetes\.io/name: tieback$|/tieback\.nk$|-nkey-tieback,`) // the last: the operator's key
 	for _, d := range documents(render(t, variantOf(t, "other names"))) {
 		if strings.Contains(d, "kind: PrometheusRule\n") {
 			continue
@@ -161,7 +166,7 @@ func TestExternalSecrets(t *testing.T) {
 			if !slices.ContainsFunc(pods(t, b), func(p pod) bool { return sees(p, name) }) {
 				t.Errorf("no pod mounts %s", name)
 			}
-			if key, isKey := strings.CutPrefix(name, "nkey-"); isKey && (!slices.Contains(topology.Users(), key) || s.Spec.Data[0].SecretKey != key+".nk") {
+			if key, isKey := strings.CutPrefix(name, "nkey-"); isKey && (!slices.Contains(append(topology.Users(), "backup"), key) || s.Spec.Data[0].SecretKey != key+".nk") {
 				t.Errorf("%s has %s", name, s.Spec.Data[0].SecretKey)
 			}
 		}
@@ -308,7 +313,7 @@ func TestProvisionerRunsAgain(t *testing.T) {
 // The Jobs of the keys may read and change the secrets of the keys, and no others. The first runs before everything else.
 func TestKeys(t *testing.T) {
 	secrets := []string{"tieback-keys", "tieback-nats-users"}
-	for _, user := range topology.Users() {
+	for _, user := range slices.Concat(topology.Users(), topology.CopyUsers()) {
 		secrets = append(secrets, "tieback-nkey-"+user)
 	}
 	slices.Sort(secrets)
@@ -344,6 +349,9 @@ func TestKeys(t *testing.T) {
 				want := []string{"cluster-keys", "tieback"}
 				if a["helm.sh/hook"] == "" {
 					want = []string{"cluster-keys", "--rotation=2026-12", "tieback"}
+				}
+				if v.with("backup") {
+					want = slices.Insert(want, 1, "--backup")
 				}
 				if args := typed.Spec.Template.Spec.Containers[0].Args; !slices.Equal(args, want) || typed.Spec.Template.Spec.RestartPolicy != corev1.RestartPolicyNever {
 					t.Errorf("%s: %q", o.GetName(), args)

@@ -45,6 +45,8 @@ func pods(t *testing.T, b built) []pod {
 			p.replicas, p.selector, p.meta, p.spec = w.Spec.Replicas, w.Spec.Selector, w.Spec.Template.ObjectMeta, w.Spec.Template.Spec
 		case *batchv1.Job:
 			p.meta, p.spec = w.Spec.Template.ObjectMeta, w.Spec.Template.Spec
+		case *batchv1.CronJob:
+			p.meta, p.spec = w.Spec.JobTemplate.Spec.Template.ObjectMeta, w.Spec.JobTemplate.Spec.Template.Spec
 		case *corev1.PodTemplate:
 			p.kind, p.name, p.meta, p.spec = "Pod", "tieback", w.Template.ObjectMeta, w.Template.Spec
 		default:
@@ -150,8 +152,11 @@ func TestImagesHaveOneVersion(t *testing.T) {
 	each(t, func(t *testing.T, v variant, b built) {
 		for _, p := range pods(t, b) {
 			want := "/tieback/" + p.name + ":" + version
-			if p.name == "keys" {
+			switch p.name {
+			case "keys":
 				want = "/tieback/provisioner:" + version
+			case "backup":
+				want = "/tieback/tieback:" + version
 			}
 			if v.with("digests") {
 				want = "/tieback/" + p.name + ":1.2.3"
@@ -173,7 +178,7 @@ func TestImagesHaveOneVersion(t *testing.T) {
 
 func TestProbes(t *testing.T) {
 	eachPod(t, func(t *testing.T, p pod) {
-		if p.kind == "Job" || p.kind == "Pod" {
+		if p.kind == "Job" || p.kind == "CronJob" || p.kind == "Pod" {
 			return // they end
 		}
 		for _, c := range p.spec.Containers {

@@ -15,7 +15,7 @@ import (
 )
 
 // made has the secrets, without the prefix, that the chart does not create without External Secrets; README.md describes them.
-var made = map[string]bool{"companies": true, "webhooks": true, "console": true, "nats-users": true, "nats-ca": true, "nats-tls": true}
+var made = map[string]bool{"companies": true, "webhooks": true, "console": true, "nats-users": true, "nats-ca": true, "nats-tls": true, "storage": true, "nkey-backup": true}
 
 func init() {
 	for _, user := range topology.Users() {
@@ -32,13 +32,14 @@ func TestReferences(t *testing.T) {
 				switch {
 				case vol.Secret != nil:
 					name, ours := strings.CutPrefix(vol.Secret.SecretName, p.prefix)
-					if !ours || secrets[name] == nil && !made[name] || v.with("external") && name != "nats-tls" && external[name] == nil {
+					if !ours || secrets[name] == nil && !made[name] || v.with("external") && name != "nats-tls" && name != "storage" && external[name] == nil {
 						t.Errorf("%s: no secret %s", p.name, vol.Secret.SecretName)
 					}
 				case vol.ConfigMap != nil:
 					if maps[strings.TrimPrefix(vol.ConfigMap.Name, p.prefix)] == nil {
 						t.Errorf("%s: no config map %s", p.name, vol.ConfigMap.Name)
 					}
+				case p.name == "backup" && vol.PersistentVolumeClaim != nil: // of the values
 				case vol.EmptyDir != nil && (p.kind == "Pod" || p.name == "keys"): // /tmp of the command line and of the Job of the keys
 				default:
 					t.Errorf("%s: volume %s is neither a secret nor a config map", p.name, vol.Name)
@@ -110,7 +111,11 @@ func TestPodsMountOnlyTheirKey(t *testing.T) {
 			}
 		}
 		slices.Sort(users)
-		known := slices.DeleteFunc(slices.Sorted(slices.Values(topology.Users())), func(user string) bool { return user == "console" && !v.with("console") })
+		known := slices.DeleteFunc(topology.Users(), func(user string) bool { return user == "console" && !v.with("console") })
+		if v.with("backup") {
+			known = append(known, "backup")
+		}
+		slices.Sort(known)
 		if !slices.Equal(users, known) {
 			t.Errorf("pods with a key: %v; the broker's users: %v", users, known)
 		}

@@ -71,6 +71,26 @@ func TestAcksOutOfOrder(t *testing.T) {
 	s.until("all done", func(v map[string]float64) bool { return has(exportLag, 0)(v) && has(exportAge, 0)(v) })
 }
 
+// The time of the last complete backup is exported as soon as it is recorded; before that it is 0.
+func TestLastBackup(t *testing.T) {
+	t.Parallel()
+	b := bustest.Connect(t)
+	s := export(t, b)
+	const last = "tieback_backup_last_success_timestamp_seconds"
+	s.until("no backup", has(last, 0))
+	c, err := bus.ConnectCopier(bus.Options{URL: b.JetStream().Conn().ConnectedUrl(), Name: "backup", Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, began := range []int64{1700000000, 1700086400} {
+		if err := c.RecordBackup(t.Context(), bus.Backup{ID: "x", Began: time.Unix(began, 0), Ended: time.Unix(began+60, 0)}); err != nil {
+			t.Fatal(err)
+		}
+		s.until("a backup", has(last, float64(began)))
+	}
+}
+
 // While the broker is unreachable, no old values are exported. When it returns, all are exported again.
 func TestNoOldValuesWithoutBroker(t *testing.T) {
 	o := server.Options{StoreDir: t.TempDir(), Port: -1}

@@ -3,6 +3,7 @@ package remote
 import (
 	"bufio"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -64,7 +65,11 @@ func TestTLSWithTokenAndClientCertificate(t *testing.T) {
 					all[k] = v
 				}
 			}
-			err := put(t.Context(), opened(t, address, all))
+			d := opened(t, address, all)
+			err := put(t.Context(), d)
+			if offered := d.(interface{ Certificates() []*x509.Certificate }).Certificates(); err == nil && (len(offered) == 0 || offered[0].DNSNames[0] != "erp.example.com") {
+				t.Errorf("the connector offered %v", offered)
+			}
 			switch {
 			case name == "good" || name == "the other token":
 				if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
 	operatorv1 "github.com/tieback/tieback/proto/tieback/operator/v1"
@@ -206,6 +207,22 @@ func TestAStreamThatIsNotAsItShouldBe(t *testing.T) {
 	if _, err := js.ConsumerInfo(bus.Event.Stream(), "export"); !errors.Is(err, nats.ErrConsumerNotFound) {
 		t.Errorf("the doctor made a consumer: %v", err)
 	}
+}
+
+// The age of the last backup is shown. A broker that is new needs none; one that is older than two days is a warning.
+func TestTheAgeOfTheLastBackup(t *testing.T) {
+	s, stop := served(t)
+	stop()
+	s.Doctor().Has("backup", doctor.OK, "none was made yet")
+	c, err := bus.ConnectCopier(bus.Options{URL: os.Getenv("TIEBACK_NATS_URL"), Name: "backup", Log: zap.NewNop()})
+	s.Must(err)
+	defer c.Close()
+	last := bus.Backup{ID: "20261130T020000Z", To: "s3://acme/tieback", Began: time.Now().Add(-5 * time.Hour), Ended: time.Now()}
+	s.Must(c.RecordBackup(t.Context(), last))
+	s.Doctor().Has("backup", doctor.OK, "20261130T020000Z in s3://acme/tieback, began 5h0m")
+	last.Began = time.Now().Add(-51 * time.Hour)
+	s.Must(c.RecordBackup(t.Context(), last))
+	s.Doctor().Has("backup", doctor.Warning, "began 51h0m")
 }
 
 func TestTheEmbeddedBroker(t *testing.T) {

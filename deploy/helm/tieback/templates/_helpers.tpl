@@ -243,6 +243,12 @@ endpoints of a controller in the cluster. */}}
 {{- fail "nats.maxStore must be below nats.storage.size: the broker does not survive a full disk" }}
 {{- end }}
 {{- end }}
+{{- if and $v.backup.enabled (not (and $v.backup.location $v.backup.recipients)) }}
+{{- fail "backup.enabled: set backup.location, and backup.recipients to the public keys that `tieback backup key FILE` prints" }}
+{{- end }}
+{{- if and $v.backup.enabled (not (hasPrefix "s3://" $v.backup.location)) (not (and $v.backup.volume (regexMatch "^/backup(/|$)" $v.backup.location))) }}
+{{- fail "backup.location is no s3://…: set backup.volume, which is mounted at /backup, and a location below /backup" }}
+{{- end }}
 {{- if and (ne $v.autoscaling.type "none") (le (int $v.autoscaling.max) (int $v.autoscaling.min)) }}
 {{- fail "autoscaling.max must be above autoscaling.min" }}
 {{- end }}
