@@ -74,11 +74,16 @@ func TestAcksOutOfOrder(t *testing.T) {
 // The time of the last complete backup is exported as soon as it is recorded; before that it is 0.
 func TestLastBackup(t *testing.T) {
 	t.Parallel()
-	b := bustest.Connect(t)
+	url := bustest.Start(t, server.Options{StoreDir: t.TempDir(), Port: -1}).ClientURL()
+	b, err := bus.Connect(t.Context(), bus.Options{URL: url, Name: "test", Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
 	s := export(t, b)
 	const last = "tieback_backup_last_success_timestamp_seconds"
 	s.until("no backup", has(last, 0))
-	c, err := bus.ConnectCopier(bus.Options{URL: b.JetStream().Conn().ConnectedUrl(), Name: "backup", Log: zap.NewNop()})
+	c, err := bus.ConnectCopier(bus.Options{URL: url, Name: "backup", Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
