@@ -47,6 +47,7 @@ func TestPrometheusRules(t *testing.T) {
 
 // Every alert fires, resolves, and does not fire in normal operation.
 func TestAlertsFireAndResolve(t *testing.T) {
+	t.Parallel()
 	tool(t, "promtool", "test", "rules", deploy+"/prometheus/rules_test.yaml", deploy+"/prometheus/rules_days_test.yaml")
 }
 
