@@ -116,7 +116,7 @@ func TestSettings(t *testing.T) {
 			if console := p.name == "console"; console != sees(p, "console") || console != (s.ConsoleAccess != "") || console && !mounted(p, "console", filepath.Dir(s.ConsoleAccess)) {
 				t.Errorf("%s: access file %q; mounts the secret: %v", p.name, s.ConsoleAccess, sees(p, "console"))
 			}
-			if needs := p.name != "lag-exporter" && p.name != "provisioner" && p.name != "ingest"; needs != (s.Companies != "") || needs != sees(p, "companies") {
+			if needs := !slices.Contains([]string{"lag-exporter", "provisioner", "ingest", "backup"}, p.name); needs != (s.Companies != "") || needs != sees(p, "companies") {
 				t.Errorf("%s: companies file %q; mounts the secret: %v", p.name, s.Companies, sees(p, "companies"))
 			}
 		}
