@@ -142,7 +142,7 @@ func TestSeries(t *testing.T) {
 		labels[family]++
 	}
 	want := map[string]int{
-		"tieback_broker_up": 1, "tieback_consumer_lag_messages": len(consumers), "tieback_consumer_oldest_seconds": len(consumers),
+		"tieback_broker_up": 1, "tieback_backup_last_success_timestamp_seconds": 1, "tieback_consumer_lag_messages": len(consumers), "tieback_consumer_oldest_seconds": len(consumers),
 		"tieback_stream_messages": 7, "tieback_stream_bytes": 7, "tieback_stream_replicas_offline": 7, "tieback_stream_lost_messages": 7,
 		"tieback_stream_oldest_seconds": 4, "tieback_stream_retention_seconds": 4, "tieback_broker_memory_bytes": 1,
 		"tieback_dead_letters_open":  6,

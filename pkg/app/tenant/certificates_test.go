@@ -79,8 +79,11 @@ func TestTroublesAreExported(t *testing.T) {
 		t.Fatalf("%v, %v", all, err)
 	}
 	m := all[0].GetMetric()[0]
-	text := fmt.Sprint(m.GetLabel())
-	if since := time.Unix(int64(m.GetGauge().GetValue()), 0); time.Since(since) > time.Minute || text != `[name:"company" value:"7" name:"reason" value:"unopened" name:"source" value:"tieback"]` {
+	text := ""
+	for _, l := range m.GetLabel() {
+		text += l.GetName() + "=" + l.GetValue() + " "
+	}
+	if since := time.Unix(int64(m.GetGauge().GetValue()), 0); time.Since(since) > time.Minute || text != "company=7 reason=unopened source=tieback " {
 		t.Errorf("%s since %v", text, since)
 	}
 }
