@@ -67,7 +67,7 @@ var proofs = []proof{
 	{`bin/sandbox`, "", "TestTheRehearsal"},
 	{`go build -o bin/ \./services/tieback \./services/sandbox/cmd/sandbox`, "Makefile", "go build"},
 	{`go build -o \S+ \./services/tieback`, "Makefile", "deploy/build bin/tieback ./services/tieback"},
-	{`promtool test rules deploy/prometheus/rules_test\.yaml`, "", "TestAlertsFireAndResolve"},
+	{`promtool test rules deploy/prometheus/rules_test\.yaml deploy/prometheus/rules_days_test\.yaml`, "", "TestAlertsFireAndResolve"},
 
 	{`make cluster( (LOAD|KEEP|FULL)=.+)*`, ".ci/run", "make cluster LOAD="},
 
@@ -92,6 +92,7 @@ var proofs = []proof{
 	{`tieback setup .*--rotate-token.*`, "", "TestRotateTheTokenWithoutLosingAnEvent"},
 	{`tieback setup .*--remove.*`, "deploy/compose/try", "tieback setup"},
 	{`tieback backup key .*`, "", "TestBackupIsRestoredAsItWas"},
+	{`tieback backup list .*`, "", "TestBackupIsRestoredAsItWas"},
 	{`tieback backup (verify )?s3://.*`, "", "TestBackupToS3"},
 	{`tieback losses --accept .*`, "", "TestLossIsListedUntilAccepted"},
 	{`tieback status -w`, "", "TestWatch"},
