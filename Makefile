@@ -7,7 +7,7 @@
 # make chaos   real processes under faults (kills, pauses, partitions) for SEEDS seeds; see deploy/test/chaos
 # make rolling   replaces each service and broker node under load; OLD=REF upgrades from that version and back, and restores backups across both
 # make cluster   installs Tieback in the Kubernetes cluster of KUBECONFIG, deletes pods under load, and checks that nothing is
-#              lost or doubled; LOAD=COMMAND loads the images into it, see deploy/kubernetes/try
+#              lost or doubled; LOAD=COMMAND loads the images into it, FULL=1 does more, see deploy/kubernetes/try
 # make flood   measures ingest with 256 MB of memory under 5,000 hostile connections; set CONNECTIONS, RATE and FOR
 # make check   format, vet, lint, generated files, links and commands in the documentation
 # make fuzz    each fuzz target for FUZZTIME (30000x: number of inputs; 10m: time)
@@ -73,7 +73,7 @@ rolling:
 	go run ./deploy/test/chaos --rolling $(if $(SEED),--seed $(SEED)) $(if $(OLD),--old $(OLD))
 
 cluster:
-	@LOAD="$(LOAD)" KEEP="$(KEEP)" VERSION="$(VERSION)" deploy/kubernetes/try
+	@LOAD="$(LOAD)" FULL="$(FULL)" KEEP="$(KEEP)" VERSION="$(VERSION)" deploy/kubernetes/try
 
 flood:
 	@CONNECTIONS="$(CONNECTIONS)" RATE="$(RATE)" FOR="$(FOR)" services/ingest/flood/run
