@@ -84,7 +84,7 @@ bench:
 
 # The compiler is that of the images. TARGETS, ONLY: some systems or binaries; DIRTY=1: uncommitted changes; KEY: signs the provenance.
 release release-check: export GOTOOLCHAIN = go$(shell sed -n 's/^ARG GO_IMAGE=golang:\([0-9.]*\).*/\1/p' deploy/docker/Dockerfile)
-release release-check:
+release release-check: bin/helm
 	@cd deploy/release && GOWORK=off GOFLAGS= go run . --version "$(VERSION)" $(if $(TARGETS),--targets "$(TARGETS)") $(if $(ONLY),--only "$(ONLY)") \
 	$(if $(KEY),--key "$(abspath $(KEY))") $(if $(DIRTY),--dirty) $(if $(filter release-check,$@),--check)
 

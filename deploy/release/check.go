@@ -22,11 +22,8 @@ func (r *release) check(ctx context.Context) error {
 	}
 	defer os.RemoveAll(work)
 	again := *r
-	again.root, again.out = filepath.Join(work, "tree"), filepath.Join(work, "out")
+	again.root, again.out, again.cache = filepath.Join(work, "tree"), filepath.Join(work, "out"), filepath.Join(work, "cache")
 	if err := r.copy(ctx, again.root); err != nil {
-		return err
-	}
-	if err := os.Setenv("GOCACHE", filepath.Join(work, "cache")); err != nil {
 		return err
 	}
 	r.log("building again, in another folder with an empty cache")

@@ -35,6 +35,8 @@ type release struct {
 	time    time.Time
 	targets []string // OS/ARCH
 	only    []string // names of binaries; nil: all
+	helm    string   // the program, which make builds
+	cache   string   // GOCACHE of the binaries; "": the default
 	key     string   // file with the private key for the provenance; "": unsigned
 	log     func(format string, args ...any)
 }
@@ -65,7 +67,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	r := &release{
-		root: root, version: *version, out: filepath.Join(root, "dist", *version), targets: strings.Fields(*targets), only: strings.Fields(*only), key: *key,
+		root: root, version: *version, out: filepath.Join(root, "dist", *version), helm: filepath.Join(root, "bin/helm"), targets: strings.Fields(*targets), only: strings.Fields(*only), key: *key,
 		log: func(format string, args ...any) { fmt.Printf(format+"\n", args...) },
 	}
 	if err := r.prepare(ctx, *dirty); err != nil {
@@ -199,9 +201,8 @@ func (r *release) build(ctx context.Context) error {
 
 // chart packages the Helm chart. Helm gives its files the time of SOURCE_DATE_EPOCH.
 func (r *release) chart(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "go", "tool", "helm", "package", filepath.Join(r.root, "deploy/helm/tieback"), "--version", r.version, "--app-version", r.version, "--destination", r.out)
-	cmd.Dir = filepath.Join(r.root, "deploy/release")
-	cmd.Env = append(os.Environ(), "GOWORK=off", fmt.Sprintf("SOURCE_DATE_EPOCH=%d", r.time.Unix()))
+	cmd := exec.CommandContext(ctx, r.helm, "package", filepath.Join(r.root, "deploy/helm/tieback"), "--version", r.version, "--app-version", r.version, "--destination", r.out)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", r.time.Unix()))
 	return quiet(cmd)
 }
 

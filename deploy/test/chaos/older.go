@@ -70,8 +70,8 @@ func git(ctx context.Context, args ...string) (string, error) {
 }
 
 // notServices are the commands below services that are not services of the pipeline: the provisioner, which chaos runs
-// separately, the ERP and the simulated Procore, and a tool of the Tryton connector.
-var notServices = []string{"provisioner", "ledger", "sandbox", "tryton-company"}
+// separately, the ERP, the simulated Procore, the demo, and a tool of the Tryton connector.
+var notServices = []string{"provisioner", "ledger", "sandbox", "demo", "tryton-company"}
 
 // built lists the services in a folder, sorted.
 func built(dir string) ([]string, error) {
