@@ -47,6 +47,7 @@ const allowed = `
 	pkg/order                                   tenants ledger              compares requests by time and id
 	pkg/secretfile                              services ledger             reads files with secrets: broker keys, hashes, tokens
 	pkg/trouble                                 tenants lag-exporter ledger  what a company's ERP or Procore fails with
+	pkg/localfile                               tenants lag-exporter ledger  locks files, and writes them durably
 	proto/tieback/v1                            services ledger             the messages
 	pkg/catalogue                               services sandbox            the event types
 	pkg/bus                                     services                    publishes and consumes messages

@@ -15,7 +15,6 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/tieback/tieback/pkg/bus"
-	"github.com/tieback/tieback/pkg/secretfile"
 	"github.com/tieback/tieback/pkg/settings"
 	"github.com/tieback/tieback/pkg/telemetry"
 )
@@ -79,7 +78,7 @@ func New(name string, getenv func(string) string) (*App, error) {
 // authorities returns the certificate authorities in a file as one certificate; none if the file can't be read, which is an error where
 // it is used.
 func authorities(use, file string) []telemetry.Certificate {
-	raw, err := secretfile.Read(file)
+	raw, err := os.ReadFile(file)
 	if err != nil {
 		return nil
 	}
