@@ -22,15 +22,15 @@ type content map[string]string
 // backups makes a backup of the cluster by each version, restores it by the other one into an empty broker, and compares. The services
 // must have ended, so that the streams do not change.
 func (cl *cluster) backups(ctx context.Context) error {
-	want, err := contentOf(ctx, cl.watcher.js)
-	if err != nil {
-		return err
-	}
 	var urls string
 	for _, n := range cl.nodes {
 		urls += ",nats://" + n.client
 	}
 	for _, way := range [][2]string{{oldVersion, newVersion}, {newVersion, oldVersion}} {
+		want, err := contentOf(ctx, cl.watcher.js) // each time, because a backup stores when it was made
+		if err != nil {
+			return err
+		}
 		if err := cl.backup(ctx, want, urls[1:], way[0], way[1]); err != nil {
 			return fmt.Errorf("backup by the %s version, restored by the %s one: %w", way[0], way[1], err)
 		}
