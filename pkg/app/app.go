@@ -5,6 +5,7 @@ package app
 
 import (
 	"context"
+	"crypto/x509"
 	"os"
 	"sync/atomic"
 	"time"
@@ -100,19 +101,21 @@ func (a *App) Connect(ctx context.Context, o bus.Options) error {
 	if o.InProcess == nil { // the embedded broker has no port and asks for no key
 		o.NKeyFile, o.CAFile, o.TopologyManaged = a.Settings.NATSNKeyFile, a.Settings.NATSCAFile, a.Settings.TopologyManaged
 	}
+	if a.Certificates != nil {
+		var expires atomic.Pointer[time.Time] // nil: there was no TLS handshake
+		o.Offered = func(chain []*x509.Certificate) {
+			at := telemetry.ChainExpires(chain)
+			expires.Store(&at)
+		}
+		a.Certificates.Add(func() []telemetry.Certificate {
+			at := expires.Load()
+			if at == nil {
+				return nil
+			}
+			return []telemetry.Certificate{{Use: "broker", Expires: *at}}
+		})
+	}
 	b, err := bus.Connect(ctx, o)
 	a.Bus = b
-	if err == nil && a.Certificates != nil {
-		a.Certificates.Add(func() []telemetry.Certificate { return offered(b) })
-	}
 	return err
-}
-
-// offered returns the certificate that the broker offered for the current connection; none without TLS, and while it is not connected.
-func offered(b *bus.Bus) []telemetry.Certificate {
-	state, err := b.JetStream().Conn().TLSConnectionState()
-	if err != nil {
-		return nil
-	}
-	return []telemetry.Certificate{{Use: "broker", Expires: telemetry.ChainExpires(state.PeerCertificates)}}
 }

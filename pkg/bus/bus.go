@@ -19,6 +19,7 @@ package bus
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"sync"
@@ -33,13 +34,15 @@ import (
 
 // Options are the address of the broker and the configuration of its streams.
 type Options struct {
-	URL             string      // "": InProcess must be given
-	InProcess       nats.Option // nats.InProcessServer of an embedded server
-	NKeyFile        string      // with an nkey seed, read for each connect; "": no login
-	CAFile          string      // PEM; certificate authorities of the broker; "": those of the system
-	Name            string      // of the service, as the broker shows it; replies go to _INBOX_<name>; "": tieback
-	TopologyManaged bool        // create no stream and no consumer, but wait for those of SetUp
-	Replicas        int         // minimum number of replicas of each stream; 0 means 1
+	URL       string      // "": InProcess must be given
+	InProcess nats.Option // nats.InProcessServer of an embedded server
+	NKeyFile  string      // with an nkey seed, read for each connect; "": no login
+	CAFile    string      // PEM; certificate authorities of the broker; "": those of the system
+	// Offered is called with the chain that the broker offers in each TLS handshake, and may be called concurrently; nil: not called.
+	Offered         func([]*x509.Certificate)
+	Name            string // of the service, as the broker shows it; replies go to _INBOX_<name>; "": tieback
+	TopologyManaged bool   // create no stream and no consumer, but wait for those of SetUp
+	Replicas        int    // minimum number of replicas of each stream; 0 means 1
 	Retention       topology.Retention
 	MaxBytes        uint64        // of all streams together; at nine tenths of it new deliveries are refused; 0: no limit
 	AckWait         time.Duration // of consumers without one of their own; 0: 2 s

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/url"
@@ -38,6 +39,16 @@ func credentials(o Options) ([]nats.Option, *key, error) {
 	var opts []nats.Option
 	if o.CAFile != "" {
 		opts = append(opts, nats.RootCAs(o.CAFile)) // read for each connect
+	}
+	if o.Offered != nil {
+		// nats.Conn.TLSConnectionState reads the connection's status without its lock.
+		opts = append(opts, func(no *nats.Options) error {
+			if no.TLSConfig == nil {
+				no.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+			}
+			no.TLSConfig.VerifyConnection = func(s tls.ConnectionState) error { o.Offered(s.PeerCertificates); return nil }
+			return nil
+		})
 	}
 	if o.NKeyFile == "" {
 		return opts, nil, nil

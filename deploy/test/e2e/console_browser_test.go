@@ -67,7 +67,15 @@ func (p *tab) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 // open opens a page of the console, and waits for its content.
 func (p *tab) open(path string) {
 	p.Helper()
-	p.do("open "+path, chromedp.Navigate(p.url+path), chromedp.WaitVisible(chromedp.CSS("main")))
+	p.eventually(func() string { // the load of the page before may still be under way, and abort this one
+		if _, err := chromedp.Run(p.ctx, chromedp.Navigate(p.url+path)); err != nil && strings.Contains(err.Error(), "ERR_ABORTED") {
+			return err.Error()
+		} else if err != nil {
+			p.Fatalf("open %s: %v", path, err)
+		}
+		return ""
+	})
+	p.do("open "+path, chromedp.WaitVisible(chromedp.CSS("main")))
 }
 
 // press clicks on what a selector finds, and waits until the next page shows a text.
