@@ -1,6 +1,7 @@
 package bustest_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,12 +43,21 @@ func TestBrokerCARotatesWithoutRestart(t *testing.T) {
 		return pair
 	}
 	o := server.Options{Port: server.RANDOM_PORT, StoreDir: t.TempDir()}
-	first := startTLS(t, o, certificate())
-	b, err := bus.Connect(t.Context(), bus.Options{URL: first.ClientURL(), CAFile: file, Log: zap.NewNop()})
+	pair := certificate()
+	first := startTLS(t, o, pair)
+	var offered atomic.Pointer[[]*x509.Certificate]
+	b, err := bus.Connect(t.Context(), bus.Options{URL: first.ClientURL(), CAFile: file, Log: zap.NewNop(), Offered: func(chain []*x509.Certificate) { offered.Store(&chain) }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b.Close()
+	isOffered := func(pair tls.Certificate) {
+		t.Helper()
+		if chain := offered.Load(); chain == nil || !bytes.Equal((*chain)[0].Raw, pair.Certificate[0]) {
+			t.Error("Offered was not called with the broker's certificate")
+		}
+	}
+	isOffered(pair)
 
 	core, logs := observer.New(zapcore.InfoLevel)
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
@@ -74,9 +85,11 @@ func TestBrokerCARotatesWithoutRestart(t *testing.T) {
 	conn.SetReconnectHandler(func(*nats.Conn) { close(back) })
 	o.Port = first.Addr().(*net.TCPAddr).Port
 	bustest.Stop(first)
-	startTLS(t, o, certificate())
+	pair = certificate()
+	startTLS(t, o, pair)
 	select {
 	case <-back:
+		isOffered(pair)
 	case <-time.After(time.Minute):
 		t.Fatalf("did not reconnect: %v", conn.LastError())
 	}
