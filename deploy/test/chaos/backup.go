@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -112,21 +113,29 @@ func (got content) missing(want content) error {
 
 // contentOf reads the streams on disk; those in memory are not part of a backup.
 func contentOf(ctx context.Context, js jetstream.JetStream) (content, error) {
-	out := content{}
+	var streams []*jetstream.StreamInfo
 	list := js.ListStreams(ctx)
-	for info := range list.Info() {
-		if info.Config.Storage == jetstream.MemoryStorage {
-			continue
+	for info := range list.Info() { // at once: the list ends after 5 s, also if its reader is slow
+		if info.Config.Storage != jetstream.MemoryStorage {
+			streams = append(streams, info)
 		}
+	}
+	if err := list.Err(); err != nil {
+		return nil, fmt.Errorf("list the streams: %w", err)
+	}
+	out := content{}
+	for _, info := range streams {
 		var err error
 		if out[info.Config.Name], err = digest(ctx, js, info); err != nil {
 			return nil, fmt.Errorf("read %s: %w", info.Config.Name, err)
 		}
 	}
-	return out, list.Err()
+	return out, nil
 }
 
 func digest(ctx context.Context, js jetstream.JetStream, info *jetstream.StreamInfo) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	h := sha256.New()
 	if info.State.Msgs > 0 {
 		c, err := js.OrderedConsumer(ctx, info.Config.Name, jetstream.OrderedConsumerConfig{})

@@ -157,16 +157,16 @@ func (cl *cluster) checkIngest(ctx context.Context, v *verdict) error {
 	}
 	s, err := cl.watcher.js.Stream(ctx, bus.Delivery.Stream())
 	if err != nil {
-		return err
+		return fmt.Errorf("reading %s: %w", bus.Delivery.Stream(), err)
 	}
 	for subject := range subjects {
 		m, err := s.GetLastMsgForSubject(ctx, subject)
 		if err != nil {
-			return err
+			return fmt.Errorf("reading %s: %w", subject, err)
 		}
 		d := &tiebackv1.Delivery{}
 		if err := proto.Unmarshal(m.Data, d); err != nil {
-			return err
+			return fmt.Errorf("decoding %s: %w", subject, err)
 		}
 		if d.EventId == "" {
 			v.lost = append(v.lost, fmt.Sprintf("request %d of company %d was not stored by ingest, but found by the sweep", d.ErpRequestId, d.CompanyId))
