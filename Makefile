@@ -73,7 +73,7 @@ rolling:
 	go run ./deploy/test/chaos --rolling $(if $(SEED),--seed $(SEED)) $(if $(OLD),--old $(OLD))
 
 cluster:
-	@LOAD="$(LOAD)" FULL="$(FULL)" KEEP="$(KEEP)" VERSION="$(VERSION)" deploy/kubernetes/try
+	@LOAD="$(LOAD)" FULL="$(FULL)" OLD="$(OLD)" KEEP="$(KEEP)" VERSION="$(VERSION)" deploy/kubernetes/try
 
 flood:
 	@CONNECTIONS="$(CONNECTIONS)" RATE="$(RATE)" FOR="$(FOR)" services/ingest/flood/run

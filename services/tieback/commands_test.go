@@ -69,7 +69,7 @@ var proofs = []proof{
 	{`go build -o \S+ \./services/tieback`, "Makefile", "deploy/build bin/tieback ./services/tieback"},
 	{`promtool test rules deploy/prometheus/rules_test\.yaml deploy/prometheus/rules_days_test\.yaml`, "", "TestAlertsFireAndResolve"},
 
-	{`make cluster( (LOAD|KEEP|FULL)=.+)*`, ".ci/run", "make cluster LOAD="},
+	{`make cluster( (LOAD|KEEP|FULL|OLD)=.+)*`, ".ci/run", "make cluster LOAD="},
 
 	// CI installs local.yaml by deploy/kubernetes/try. The tests compare the names in these commands with the manifests and the scripts.
 	{`kubectl .*`, "", "TestKubectlCommandsNameObjects"},
