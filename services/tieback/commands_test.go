@@ -74,8 +74,8 @@ var proofs = []proof{
 	// CI installs local.yaml by deploy/kubernetes/try. The tests compare the names in these commands with the manifests and the scripts.
 	{`kubectl .*`, "", "TestKubectlCommandsNameObjects"},
 	{`(helm|kind) .*`, "", "TestManifestsDecode"},
-	{`docker (tag|run) .*`, "", "TestImagesHaveOneVersion"},
-	{`deploy/kubernetes/secrets keys( companies)?`, "", "TestReferences"},
+	{`docker (tag|run|push) .*`, "", "TestImagesHaveOneVersion"},
+	{`deploy/kubernetes/secrets (keys|-)( companies)?`, "", "TestReferences"},
 	{`provisioner keys --(rotate|retire) keys`, "", "TestRotationKeepsKeysInUse"},
 
 	{`apt-get install .*`, ".ci/run", "tryton-modules-analytic-purchase"},
@@ -94,12 +94,13 @@ var proofs = []proof{
 	{`tieback backup key .*`, "", "TestBackupIsRestoredAsItWas"},
 	{`tieback backup list .*`, "", "TestBackupIsRestoredAsItWas"},
 	{`tieback backup (verify )?s3://.*`, "", "TestBackupToS3"},
+	{`tieback restore s3://.*`, "", "TestBackupToS3"},
 	{`tieback losses --accept .*`, "", "TestLossIsListedUntilAccepted"},
 	{`tieback status -w`, "", "TestWatch"},
 }
 
 // standard are programs that every system has.
-var standard = []string{"cat", "cd", "chmod", "curl", "echo", "grep", "id", "kill", "ls", "mkdir", "sleep", "sort", "source", "umask", "uniq"}
+var standard = []string{"cat", "cd", "chmod", "curl", "cut", "echo", "grep", "id", "kill", "ls", "mkdir", "openssl", "printf", "sed", "sha256sum", "sleep", "sort", "source", "umask", "uniq"}
 
 var shellBlock = regexp.MustCompile("(?ms)^[ \t]*```(?:sh|console|bash)\n(.*?)^[ \t]*```[ \t]*$")
 

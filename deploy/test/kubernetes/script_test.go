@@ -70,3 +70,56 @@ esac
 		}
 	}
 }
+
+// deploy/kubernetes/secrets writes no secret if a file is missing, and never the key restore.
+func TestSecretsScript(t *testing.T) {
+	full := []string{"keys/users.conf", "keys/export.nk", "keys/restore.nk", "companies/companies.yaml", "companies/webhooks/webhooks.json", "companies/console/access.yaml"}
+	without := func(file string) []string {
+		return slices.DeleteFunc(slices.Clone(full), func(f string) bool { return f == file })
+	}
+	for _, c := range []struct {
+		name  string
+		args  []string
+		files []string
+		want  string // the secrets, or a part of the error
+	}{
+		{"all", []string{"keys", "companies"}, full, "tieback-nkey-export tieback-nats-users tieback-companies tieback-webhooks tieback-console"},
+		{"keys", []string{"keys"}, full, "tieback-nkey-export tieback-nats-users"},
+		{"companies", []string{"-", "companies"}, full, "tieback-companies tieback-webhooks tieback-console"},
+		{"no keys", []string{"keys", "companies"}, without("keys/users.conf"), "keys has no users.conf"},
+		{"no setup", []string{"keys", "companies"}, without("companies/webhooks/webhooks.json"), "companies has no webhooks/webhooks.json"},
+		{"no access", []string{"-", "companies"}, without("companies/console/access.yaml"), "companies has no console/access.yaml"},
+		{"nothing", []string{"-"}, full, "name the folder of the companies"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, file := range c.files {
+				if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(file)), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				write(t, filepath.Join(dir, file), nil)
+			}
+			write(t, filepath.Join(dir, "kubectl"), []byte("#!/usr/bin/env bash\nif [[ $4 == secret ]]; then echo $6 >>"+dir+"/secrets; else cat >/dev/null; fi\n"))
+			if err := os.Chmod(filepath.Join(dir, "kubectl"), 0o700); err != nil { //nolint:gosec // it is executed
+				t.Fatal(err)
+			}
+			script, err := filepath.Abs(manifests + "/secrets")
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(script, c.args...)
+			cmd.Dir, cmd.Env = dir, append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+			out, failed := cmd.CombinedOutput()
+			written, err := os.ReadFile(filepath.Join(dir, "secrets"))
+			if err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+			if failed == nil && strings.Join(strings.Fields(string(written)), " ") == c.want {
+				return
+			}
+			if failed == nil || len(written) > 0 || !strings.Contains(string(out), c.want) {
+				t.Errorf("wrote %q, printed %q, %v; want %q", written, out, failed, c.want)
+			}
+		})
+	}
+}
