@@ -37,6 +37,7 @@ type StreamCopy struct {
 const (
 	snapshotChunk = 128 << 10 // bytes per message
 	chunkTimeout  = 30 * time.Second
+	keepAlive     = 2 * time.Second  // less than the broker's limit of 5 s between two acknowledgements of a snapshot
 	restoreTime   = 30 * time.Minute // limit for the broker's work after the last chunk
 )
 
@@ -61,8 +62,9 @@ func (c *Copier) Close() { c.nc.Close() }
 // ErrNoStream is the error of Snapshot for a stream that does not exist.
 var ErrNoStream = errors.New("the broker has no such stream")
 
-// Snapshot writes a copy of a stream and of its consumers to w, as they are at one moment; messages may arrive meanwhile. The
-// broker checks the checksum of each message as it reads it. After an error w has a part of the copy, which is worth nothing.
+// Snapshot writes a copy of a stream and of its consumers to w, as they are at one moment; messages may arrive meanwhile. A message that
+// is removed meanwhile may be missing: in a bucket, that of a key that is written again. The broker checks the checksum of each message
+// as it reads it. After an error w has a part of the copy, which is worth nothing.
 func (c *Copier) Snapshot(ctx context.Context, stream string, w io.Writer) (StreamCopy, error) {
 	inbox := c.nc.NewRespInbox()
 	chunks, err := c.nc.SubscribeSync(inbox)
@@ -99,6 +101,7 @@ func (c *Copier) Snapshot(ctx context.Context, stream string, w io.Writer) (Stre
 
 // receive writes the chunks of a snapshot to w, up to the empty message that ends it.
 func receive(ctx context.Context, chunks *nats.Subscription, w io.Writer) error {
+	ahead := 0
 	for {
 		short, cancel := context.WithTimeout(ctx, chunkTimeout)
 		m, err := chunks.NextMsgWithContext(short)
@@ -112,19 +115,46 @@ func receive(ctx context.Context, chunks *nats.Subscription, w io.Writer) error 
 			}
 			return nil
 		}
-		if _, err := w.Write(m.Data); err != nil {
+		early, err := writeChunk(w, m, ahead)
+		if err != nil {
 			return err
 		}
-		if m.Reply != "" { // after the write: a slow w slows the broker down
-			if err := m.Respond(nil); err != nil {
-				return err
+		ahead = early
+	}
+}
+
+// writeChunk writes a chunk to w and then acknowledges it, so that a slow w slows the broker down. The broker ends a snapshot of which
+// no chunk is acknowledged for five seconds, and w may block for longer, for example while it uploads a part. Meanwhile writeChunk
+// acknowledges chunks early, one per keepAlive. ahead is the number of chunks that were acknowledged early and are not written yet;
+// writeChunk returns the new number.
+func writeChunk(w io.Writer, m *nats.Msg, ahead int) (int, error) {
+	written := make(chan error, 1)
+	go func() { _, err := w.Write(m.Data); written <- err }()
+	tick := time.NewTicker(keepAlive)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-written:
+			if err != nil || m.Reply == "" { // the last chunk needs no acknowledgement
+				return ahead, err
+			}
+			if ahead > 0 {
+				return ahead - 1, nil
+			}
+			return 0, m.Respond(nil)
+		case <-tick.C:
+			if m.Reply != "" {
+				if err := m.Respond(nil); err != nil {
+					return ahead, errors.Join(err, <-written)
+				}
+				ahead++
 			}
 		}
 	}
 }
 
 // Restore creates a stream with its consumers from a copy. replicas is the number of the stream's replicas; 0: as it was. It is
-// an error if the stream exists. The broker discards a stream that was restored in part.
+// an error if the stream exists. After an error, a broker that is not in a cluster may keep a stream with a part of the messages.
 func (c *Copier) Restore(ctx context.Context, s StreamCopy, replicas int, r io.Reader) error {
 	config, err := withReplicas(s.Config, replicas)
 	if err != nil {

@@ -2,22 +2,28 @@ package backup
 
 import (
 	"bytes"
+	"context"
 	"database/sql"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
 	"github.com/tieback/tieback/pkg/bus"
@@ -138,7 +144,7 @@ func (r *rig) noPlaintext() {
 }
 
 // table creates a small SQLite file that another connection keeps open.
-func table(t *testing.T, file string) {
+func table(t *testing.T, file string) *sql.DB {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		t.Fatal(err)
@@ -151,6 +157,7 @@ func table(t *testing.T, file string) {
 	if _, err := db.ExecContext(t.Context(), "CREATE TABLE a (b); INSERT INTO a VALUES (1)"); err != nil {
 		t.Fatal(err)
 	}
+	return db
 }
 
 // A consumer that has processed a message of a restored stream is not given it again, and what it had not processed it is given.
@@ -372,6 +379,142 @@ func TestBackupToS3(t *testing.T) {
 	newData(t)
 	r.restores(to+" --identity "+r.identity, 0, "is restored")
 	r.restores(to+" --identity "+r.identity, 0, "is there already") // an interrupted restore may be repeated
+}
+
+// A restore that was interrupted may be repeated, also after keys of the bucket have expired, and after a database was restored.
+func TestInterruptedRestoreIsRepeated(t *testing.T) {
+	r := newRig(t)
+	b, leave := commandtest.Embedded(t)
+	fill(t, b, 5)
+	if _, err := b.JetStream().PublishMsg(t.Context(), &nats.Msg{
+		Subject: topology.State.Subject("trouble.7.erp.export"), Header: nats.Header{jetstream.MsgTTLHeader: {"4s"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	table(t, filepath.Join(os.Getenv("TIEBACK_DATA"), "ledger", "7.db"))
+	r.backs(r.to+" --no-encryption", 0, "is complete")
+	newData(t)
+	r.restores(r.to, 0, "is restored")
+	b, leave = commandtest.Embedded(t)
+	if err := b.JetStream().DeleteStream(t.Context(), bus.Closed.Stream()); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(5 * time.Second)
+	leave()
+	r.restores(r.to, 0, "is restored")
+
+	books := filepath.Join(os.Getenv("TIEBACK_DATA"), "ledger", "7.db")
+	if err := os.WriteFile(books, []byte("other"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.restores(r.to, 1, "restore replaces nothing")
+}
+
+// A database that was lost may have left its write-ahead log. SQLite would apply it to the restored file.
+func TestDatabaseIsNotRestoredBesideAnOldLog(t *testing.T) {
+	r := newRig(t)
+	_, leave := commandtest.Embedded(t)
+	leave()
+	books := filepath.Join(os.Getenv("TIEBACK_DATA"), "ledger", "7.db")
+	db := table(t, books)
+	r.backs(r.to+" --no-encryption", 0, "is complete")
+	if _, err := db.ExecContext(t.Context(), "INSERT INTO a VALUES (2)"); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(books + "-wal")
+	if err != nil || len(raw) == 0 {
+		t.Fatal(len(raw), err)
+	}
+	newData(t)
+	books = filepath.Join(os.Getenv("TIEBACK_DATA"), "ledger", "7.db")
+	if err := os.MkdirAll(filepath.Dir(books), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(books+"-wal", raw, 0o600); err != nil { // as it is after a crash
+		t.Fatal(err)
+	}
+	r.restores(r.to, 1, "7.db-wal exists")
+	if err := os.Remove(books + "-wal"); err != nil {
+		t.Fatal(err)
+	}
+	r.restores(r.to, 0, "is restored")
+	restored, err := openDatabase(books)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = restored.Close() }()
+	var rows int
+	if err := restored.QueryRowContext(t.Context(), "SELECT count(*) FROM a").Scan(&rows); err != nil || rows != 1 {
+		t.Errorf("%d rows, want that of the backup: %v", rows, err)
+	}
+}
+
+// changing is a store that calls change after it has got the first bytes of a file.
+type changing struct {
+	folder
+	file   string
+	change func()
+}
+
+func (c changing) write(ctx context.Context, name string, r io.Reader) error {
+	if path.Base(name) != c.file {
+		return c.folder.write(ctx, name, r)
+	}
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(r, first); err != nil {
+		return err
+	}
+	c.change()
+	return c.folder.write(ctx, name, io.MultiReader(bytes.NewReader(first), r))
+}
+
+// A bucket has only the newest message of a key, so a key that is written while its bucket is copied is missing in the copy. The
+// backup can be restored all the same.
+func TestKeyIsWrittenDuringTheCopy(t *testing.T) {
+	for _, bucket := range []topology.Bucket{topology.Seen, topology.State} {
+		o := bus.Options{URL: bustest.Start(t, server.Options{Port: -1}).ClientURL(), Log: zap.NewNop()}
+		b, err := bus.Connect(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		put := func(key string, value []byte) {
+			t.Helper()
+			if _, err := b.JetStream().Publish(t.Context(), bucket.Subject(key), value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		random := rand.NewChaCha8([32]byte{})
+		for i := range 12 { // more than the broker reads before the first chunk is acknowledged
+			value := make([]byte, 1<<20-1<<10)
+			_, _ = random.Read(value)
+			put(fmt.Sprint("large", i), value)
+		}
+		put("k", nil)
+		copier, err := bus.ConnectCopier(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer copier.Close()
+		silent := func(string, ...any) {}
+		to := changing{folder(t.TempDir()), bucket.Stream(), func() { put("k", nil) }}
+		m, err := maker{to: to, copier: copier, progress: silent}.run(t.Context(), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := openArchive(t.Context(), to, m.ID, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lines strings.Builder
+		if err := verify(t.Context(), a, func(f string, args ...any) { fmt.Fprintf(&lines, f+"\n", args...) }); err != nil {
+			t.Errorf("%s: %v", bucket, err)
+		}
+		if !strings.Contains(lines.String(), "1 keys expired, or were changed while the backup was made") {
+			t.Errorf("%s: verify says\n%s", bucket, &lines)
+		}
+	}
 }
 
 // Every stream that must not lose messages is in a backup.

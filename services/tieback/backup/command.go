@@ -269,8 +269,9 @@ func RestoreCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "restore LOCATION [ID]", Short: "Restore a backup into an empty broker", Args: cobra.RangeArgs(1, 2),
 		Long: `Restore a backup, the newest by default: the streams into a broker that has none of them, and the databases into TIEBACK_DATA.
-It replaces nothing. Stop the services first, and keep them stopped until it is done. An interrupted restore can be
-repeated. A broker with the keys of provisioner needs the key restore.
+It replaces nothing. Stop the services first, and keep them stopped until it is done. A restore that was interrupted can be
+repeated, and leaves out what is complete. If it was interrupted within a stream, the broker may have kept a part of the stream: then begin
+again with an empty broker. A broker with the keys of provisioner needs the key restore.
 
 ` + locations + `
 

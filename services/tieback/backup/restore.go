@@ -1,16 +1,20 @@
 package backup
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/bus/topology"
+	"github.com/tieback/tieback/pkg/localfile"
 	"github.com/tieback/tieback/pkg/telemetry"
 )
 
@@ -51,8 +55,13 @@ func (r restorer) missing(ctx context.Context) ([]part, error) {
 	var todo []part
 	for _, p := range r.Parts {
 		if p.Stream == nil {
-			if file := r.target(p); exists(file) {
-				return nil, fmt.Errorf("%s exists: restore replaces nothing; move the file away first", file)
+			restored, err := r.hasDatabase(ctx, p)
+			if err != nil {
+				return nil, err
+			}
+			if restored {
+				r.progress("%s: is there already, with the same content", r.target(p))
+				continue
 			}
 			todo = append(todo, p)
 			continue
@@ -62,14 +71,57 @@ func (r restorer) missing(ctx context.Context) ([]part, error) {
 			todo = append(todo, p)
 		case err != nil:
 			return nil, err
-		case messages == p.Stream.Messages && last == p.Stream.Last && (messages == 0 || first == p.Stream.First):
+		case complete(*p.Stream, messages, first, last):
 			r.progress("%s: is there already, with the same messages", p.Stream.Stream)
 		default:
-			return nil, fmt.Errorf("the broker has a stream %s already, with %d messages: restore replaces nothing. Restore into an empty broker, and stop the services until it is done",
-				p.Stream.Stream, messages)
+			return nil, fmt.Errorf("the broker has a stream %s already, with %d messages, and the backup has %d: restore replaces nothing. If an earlier restore was interrupted in this stream, the broker has kept a part of it. Begin again with an empty broker, and stop the services until it is done",
+				p.Stream.Stream, messages, p.Stream.Messages)
 		}
 	}
 	return todo, nil
+}
+
+// complete reports whether a stream with these messages is one that was restored from a copy, to its end. A bucket may have fewer
+// messages than when its copy began: keys expire, and a key that was written again while the bucket was copied is missing, because the
+// bucket keeps only the newest message of a key.
+func complete(of bus.StreamCopy, messages, first, last uint64) bool {
+	if bucket := of.Stream == topology.State.Stream() || of.Stream == topology.Seen.Stream(); bucket {
+		return messages <= of.Messages && last == of.Last
+	}
+	return messages == of.Messages && last == of.Last && (messages == 0 || first == of.First)
+}
+
+// hasDatabase reports whether the file of a database exists, as an interrupted restore of this backup has written it. It is an
+// error if there is another file, or one that SQLite keeps beside a database and would apply to the restored one.
+func (r restorer) hasDatabase(ctx context.Context, p part) (bool, error) {
+	file := r.target(p)
+	for _, beside := range []string{"-wal", "-shm", "-journal"} {
+		if exists(file + beside) {
+			return false, fmt.Errorf("%s exists, and SQLite would apply it to the restored database: stop the services, and move it away first, together with %s", file+beside, file)
+		}
+	}
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	defer func() { _ = f.Close() }()
+	stored, err := r.open(ctx, p)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = stored.Close() }()
+	has, want := sha256.New(), sha256.New()
+	_, err1 := io.Copy(has, f)
+	_, err2 := io.Copy(want, stored)
+	if err := errors.Join(err1, err2); err != nil {
+		return false, err
+	}
+	if !bytes.Equal(has.Sum(nil), want.Sum(nil)) {
+		return false, fmt.Errorf("%s exists: restore replaces nothing; move the file away first", file)
+	}
+	return true, nil
 }
 
 // read reads a part to its end, which compares its checksum.
@@ -101,11 +153,11 @@ func (r restorer) restore(ctx context.Context, p part) (err error) {
 	switch messages, first, last, err := r.copier.State(ctx, p.Stream.Stream); {
 	case err != nil:
 		return err
-	case last == p.Stream.Last && messages < p.Stream.Messages && p.Stream.Stream == topology.State.Stream():
-		r.progress("%s: %d messages; %d have expired since the backup", p.Stream.Stream, messages, p.Stream.Messages-messages)
-	case messages != p.Stream.Messages || last != p.Stream.Last:
+	case !complete(*p.Stream, messages, first, last):
 		return fmt.Errorf("%s has %d messages after the restore, sequences %d to %d; the backup should have %d, %d to %d: the copy is not complete, use an earlier backup",
 			p.Stream.Stream, messages, first, last, p.Stream.Messages, p.Stream.First, p.Stream.Last)
+	case messages < p.Stream.Messages:
+		r.progress("%s: %d messages; %d keys expired, or were changed while the backup was made", p.Stream.Stream, messages, p.Stream.Messages-messages)
 	default:
 		r.progress("%s: %d messages", p.Stream.Stream, messages)
 	}
@@ -148,5 +200,8 @@ func writeDatabase(ctx context.Context, to string, from io.Reader) (err error) {
 	if err := checkDatabase(ctx, f.Name()); err != nil {
 		return fmt.Errorf("%s: %w", to, err)
 	}
-	return os.Rename(f.Name(), to)
+	if err := os.Rename(f.Name(), to); err != nil {
+		return err
+	}
+	return localfile.SyncDir(filepath.Dir(to))
 }
