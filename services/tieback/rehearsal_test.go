@@ -136,6 +136,7 @@ func (r *rehearsal) block() {
 	}
 	r.Setenv("TIEBACK_INGEST_ADDR", r.ingest)
 	r.Setenv("TIEBACK_ADMIN_ADDR", "127.0.0.1:0")
+	r.Setenv("TIEBACK_CONSOLE_ADDR", "127.0.0.1:0")
 	r.Setenv("TIEBACK_LOG_LEVEL", "error")
 	runner, err := interp.New(interp.Dir(dir), interp.StdIO(nil, &r.out, &r.out), interp.Env(expand.ListEnviron("PATH="+os.Getenv("PATH"))), interp.ExecHandlers(r.exec))
 	r.must(err)
