@@ -141,6 +141,16 @@ func (b *Bus) Retention(ctx context.Context, k Kind) (time.Duration, error) {
 	return topology.RetentionOf(info.Config), nil
 }
 
+// Created returns when a kind's stream was created, by the broker's clock. Restoring a backup creates the stream again, so the messages
+// that are older than their stream are those of a backup.
+func (b *Bus) Created(ctx context.Context, k Kind) (time.Time, error) {
+	info, err := b.info(ctx, k)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.Created, nil
+}
+
 func (b *Bus) info(ctx context.Context, k Kind) (*jetstream.StreamInfo, error) {
 	ctx, cancel := answerContext(ctx)
 	defer cancel()

@@ -13,6 +13,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/order"
+	"github.com/tieback/tieback/pkg/procore"
 	"github.com/tieback/tieback/pkg/state"
 	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 	"github.com/tieback/tieback/services/status-reporter/internal/closeout"
@@ -84,6 +85,32 @@ func (s *Service) dropSupersededOf(ctx context.Context, w *queuedOutcome) error 
 	for _, c := range w.Outcome.CloseOuts {
 		c.Marks = slices.DeleteFunc(c.Marks, func(m *tiebackv1.Mark) bool { return superseded(m.ItemType, m.ItemId) })
 		c.Unlinks = slices.DeleteFunc(c.Unlinks, func(u *tiebackv1.Unlink) bool { return superseded(u.ItemType, u.ItemId) })
+	}
+	return nil
+}
+
+// dropReported removes the updates of records from an outcome of a backup that was reported after the backup was made. Procore shows its
+// request details as successful, which is the last step of a report. A newer request may have changed the records since, and the
+// broker may have lost its links with the outcome's report.
+func (s *Service) dropReported(ctx context.Context, m bus.Message, o *tiebackv1.Outcome) error {
+	if !m.Stored.Before(s.created) || m.Subject.Run != "" || len(updatesOf(o)) == 0 {
+		return nil
+	}
+	session, err := s.Procore.Company(o.CompanyId)
+	if err != nil {
+		return err
+	}
+	for _, c := range o.CloseOuts {
+		if c.Status != tiebackv1.Status_STATUS_SUCCESS || c.RequestDetailId == 0 {
+			continue
+		}
+		status, err := procore.DetailStatus(ctx, session.Do, c.RequestDetailId)
+		if err != nil && fault.ClassOf(err) != fault.Permanent {
+			return err
+		}
+		if status == procore.DetailSuccess {
+			c.Marks, c.Assignments, c.BudgetTransactions, c.Unlinks, c.Links = nil, nil, nil, nil, nil
+		}
 	}
 	return nil
 }

@@ -2,11 +2,14 @@ package statusreporter
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/fault"
 	"github.com/tieback/tieback/pkg/order"
 	"github.com/tieback/tieback/pkg/state"
@@ -57,6 +60,38 @@ func TestLateOutcomeOfOlderRequest(t *testing.T) {
 		}
 		if n := len(w.Outcome.CloseOuts[0].Marks); err != nil || n != c.marks {
 			t.Errorf("%s: %d marks, %v; want %d", name, n, err, c.marks)
+		}
+	}
+}
+
+// An outcome of a backup that was reported after the backup was made does not mark or unlink its record again: a newer request may have
+// changed the record since. One that was not reported does.
+func TestRestoredOutcomeThatWasReported(t *testing.T) {
+	subject := bus.For(bus.Outcome, "create_vendor", 7, 1)
+	for name, c := range map[string]struct {
+		status  string
+		created time.Duration // of the stream, before now
+		updates int
+	}{
+		"restored, reported since":     {"success", time.Hour, 0},
+		"restored, not reported since": {"in_progress", time.Hour, 1},
+		"not restored":                 {"success", 48 * time.Hour, 1},
+	} {
+		client, _ := requestInProcore(t, fmt.Sprintf(`{"id": 1, "request_name": "create_vendor", "request_data": {"request_detail_id": 11}, "status": %q}`, c.status))
+		s := &Service{Deps: Deps{Procore: client}, store: records{}, created: time.Now().Add(-c.created)}
+		data, err := proto.Marshal(&tiebackv1.Outcome{
+			CompanyId: 7, ErpRequestId: 1, Type: "create_vendor",
+			CloseOuts: []*tiebackv1.CloseOut{{RequestDetailId: 11, Status: good, Marks: []*tiebackv1.Mark{{ItemType: "vendor", ItemId: 35, OriginId: "V-1"}}}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := s.decode(t.Context(), bus.Message{Subject: subject, RawSubject: subject.String(), Data: data, Stored: time.Now().Add(-24 * time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(updatesOf(w.Outcome)); n != c.updates || w.Outcome.CloseOuts[0].Status != good {
+			t.Errorf("%s: %d updates, want %d: %v", name, n, c.updates, w.Outcome)
 		}
 	}
 }

@@ -75,6 +75,7 @@ type Service struct {
 	closeOuts       *prometheus.CounterVec
 	closeOutSeconds *prometheus.HistogramVec
 	expired         *prometheus.CounterVec
+	created         time.Time // of the stream of outcomes; older outcomes were restored from a backup
 }
 
 // New returns the service and registers its metrics.
@@ -105,6 +106,10 @@ func New(d Deps) (*Service, error) {
 
 // Run reports until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
+	var err error
+	if s.created, err = s.Bus.Created(ctx, bus.Outcome); err != nil {
+		return err
+	}
 	var batchers sync.WaitGroup
 	defer batchers.Wait()
 	ctx, end := context.WithCancel(ctx)
@@ -168,6 +173,9 @@ func (s *Service) decode(ctx context.Context, m bus.Message) (*queuedOutcome, er
 		if done, err := s.done(ctx, m); done || err != nil {
 			return nil, err
 		}
+	}
+	if err := s.dropReported(ctx, m, o); err != nil {
+		return nil, err
 	}
 	item := closeout.Item{Outcome: o, Redelivered: m.Redelivered || m.Subject.Run != "", MayBeFinal: m.Subject.Run != "" || o.DeadLettered}
 	return &queuedOutcome{Item: item, subject: reportSubject(m), immediate: m.Isolated, done: make(chan error, 1)}, nil

@@ -16,6 +16,7 @@ import (
 	"github.com/tieback/tieback/pkg/bus"
 	"github.com/tieback/tieback/pkg/bus/bustest"
 	"github.com/tieback/tieback/pkg/bus/topology"
+	tiebackv1 "github.com/tieback/tieback/proto/tieback/v1"
 )
 
 func copierAt(t *testing.T) (*bus.Bus, *bus.Copier) {
@@ -75,6 +76,40 @@ func TestSnapshotToASlowWriter(t *testing.T) {
 	})
 	if _, err := c.Snapshot(t.Context(), topology.State.Stream(), slow); err != nil || written < 19<<20 {
 		t.Errorf("%d bytes, %v", written, err)
+	}
+}
+
+func TestRestoredMessagesAreOlderThanTheirStream(t *testing.T) {
+	b, c := copierAt(t)
+	if err := b.PublishOnce(t.Context(), bus.For(bus.Outcome, "create_vendor", 7, 1), &tiebackv1.Outcome{}); err != nil {
+		t.Fatal(err)
+	}
+	older := func(b *bus.Bus) bool {
+		t.Helper()
+		m, has, err1 := b.Last(t.Context(), bus.For(bus.Outcome, "create_vendor", 7, 1))
+		created, err2 := b.Created(t.Context(), bus.Outcome)
+		if err := errors.Join(err1, err2); err != nil || !has {
+			t.Fatal(has, err)
+		}
+		return m.Stored.Before(created)
+	}
+	if older(b) {
+		t.Error("a message is older than its stream")
+	}
+	var buf bytes.Buffer
+	s, err := c.Snapshot(t.Context(), bus.Outcome.Stream(), &buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b2, c2 := copierAt(t)
+	if err := b2.JetStream().DeleteStream(t.Context(), bus.Outcome.Stream()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c2.Restore(t.Context(), s, 1, &buf); err != nil {
+		t.Fatal(err)
+	}
+	if !older(b2) {
+		t.Error("a restored message is not older than its stream")
 	}
 }
 
