@@ -36,6 +36,7 @@ type slowMonitor struct {
 	expired   *prometheus.CounterVec
 	report    func(context.Context, *tiebackv1.Outcome) error // without recording it in tb.closed
 	now       func() time.Time
+	created   time.Time             // of the event stream; older events were restored from a backup
 	next      uint64                // sequence of the next event to read
 	last      uint64                // last sequence of the event stream at the previous check
 	events    map[uint64]*slowEvent // by sequence
@@ -138,6 +139,9 @@ func (s *slowMonitor) consider(ctx context.Context, m bus.Message) error {
 	due, ok := s.deadlines.Due(m)
 	if !ok {
 		return nil
+	}
+	if m.Stored.Before(s.created) { // a worker must have time to find that it was finished after the backup
+		due = due.Add(s.created.Sub(m.Stored))
 	}
 	end, err := request.EndOf(ctx, s.bus, m)
 	if err != nil {

@@ -110,6 +110,10 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.created, err = s.Bus.Created(ctx, bus.Outcome); err != nil {
 		return err
 	}
+	events, err := s.Bus.Created(ctx, bus.Event)
+	if err != nil {
+		return err
+	}
 	var batchers sync.WaitGroup
 	defer batchers.Wait()
 	ctx, end := context.WithCancel(ctx)
@@ -118,7 +122,9 @@ func (s *Service) Run(ctx context.Context) error {
 		batchers.Go(func() { b.run(ctx) })
 	}
 	if s.Deadlines != (request.Deadlines{}) {
-		batchers.Go(func() { s.newSlowMonitor().run(ctx, min(checkInterval, s.Slow/2)) })
+		monitor := s.newSlowMonitor()
+		monitor.created = events
+		batchers.Go(func() { monitor.run(ctx, min(checkInterval, s.Slow/2)) })
 	}
 	return s.Bus.Consume(ctx, bus.Consumer{
 		Kind: bus.Outcome, Name: stage, Concurrency: 2 * maxBatch, Backoff: s.Backoff, RetryFor: bus.Day,
