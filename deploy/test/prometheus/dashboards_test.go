@@ -2,6 +2,7 @@ package prometheus
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -113,7 +114,7 @@ func TestPanels(t *testing.T) {
 // Every panel follows the variables: the source, the namespace, and the company where its metrics have one.
 func TestPanelsUseVariables(t *testing.T) {
 	have := ours(t)
-	selector := regexp.MustCompile(`\b(tieback_[a-z_]+|up)(\{[^}]*\})?`)
+	selector := regexp.MustCompile(`\b(tieback_[a-z_]+|up|ALERTS)(\{[^}]*\})?`)
 	for name, d := range dashboards(t) {
 		var variables []string
 		for _, v := range d.Templating.List {
@@ -127,7 +128,7 @@ func TestPanelsUseVariables(t *testing.T) {
 				t.Errorf("%s has no variable %s", name, want)
 			}
 		}
-		for _, p := range d.Panels {
+		for _, p := range append(d.Panels, panel{Title: "annotations", Targets: d.Annotations.List}) {
 			for _, target := range p.Targets {
 				for _, m := range selector.FindAllStringSubmatch(target.Expr, -1) {
 					if !strings.Contains(m[2], `namespace=~"$namespace"`) {
@@ -140,6 +141,84 @@ func TestPanelsUseVariables(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A graph or a table shows each of the chosen namespaces apart. A single number is the sum, or the worst, of them all.
+func TestPanelsAreByNamespace(t *testing.T) {
+	found := 0
+	for name, d := range dashboards(t) {
+		for _, p := range d.Panels {
+			for _, target := range p.Targets {
+				for _, m := range aggregation.FindAllStringSubmatch(strings.TrimPrefix(target.Expr, first(p, target.Expr)), -1) {
+					if found++; !byNamespace(m) {
+						t.Errorf("%s: %q aggregates all namespaces: %s", name, p.Title, target.Expr)
+					}
+				}
+				if on := regexp.MustCompile(`on \(([^)]*)\)`).FindStringSubmatch(target.Expr); on != nil && !byNamespace(on) {
+					t.Errorf("%s: %q matches across namespaces: %s", name, p.Title, target.Expr)
+				}
+				if target.Legend != "" && !strings.HasSuffix(target.Legend, "{{namespace}}") {
+					t.Errorf("%s: %q does not name the namespace: %s", name, p.Title, target.Legend)
+				}
+			}
+		}
+	}
+	if found < 60 {
+		t.Errorf("only %d aggregations found", found)
+	}
+}
+
+// first returns the beginning of the expression of a single number: the aggregation of all namespaces.
+func first(p panel, expr string) string {
+	if p.Type != "stat" {
+		return ""
+	}
+	return regexp.MustCompile(`^(sum|min|max|count)\(`).FindString(expr)
+}
+
+// With all namespaces chosen, a healthy one does not hide one that fails.
+func TestNumbersShowWorstNamespace(t *testing.T) {
+	want := map[string]int{ // by title
+		"Broker": 0, "Services down": 1, "Unfinished": 807, "Oldest": 900, "Dead letters": 5, "Last backup": 1200,
+		"Companies not served": 3, "Connectors that refuse their settings": 2,
+		"All wait for the broker": 1, "Messages that wait": 807, "Longest wait": 900,
+	}
+	var tests strings.Builder
+	for _, d := range dashboards(t) {
+		for _, p := range d.Panels {
+			value, there := want[p.Title]
+			if !there {
+				continue
+			}
+			fmt.Fprintf(&tests, "      - {expr: '%s', eval_time: 20m, exp_samples: [{labels: '{}', value: %d}]}\n", filled(p.Targets[0].Expr), value)
+			delete(want, p.Title)
+		}
+	}
+	for title := range want {
+		t.Errorf("no panel %q", title)
+	}
+	tool(t, "promtool", "test", "rules", file(t, "test.yaml", `
+tests:
+  - interval: 1m
+    input_series:
+      - {series: 'tieback_broker_up{namespace="prod"}', values: '0+0x20'}
+      - {series: 'tieback_broker_up{namespace="staging"}', values: '1+0x20'}
+      - {series: 'up{namespace="prod",service="export"}', values: '0+0x20'}
+      - {series: 'up{namespace="staging",service="export"}', values: '1+0x20'}
+      - {series: 'tieback_consumer_lag_messages{namespace="prod",consumer="export"}', values: '800+0x20'}
+      - {series: 'tieback_consumer_lag_messages{namespace="staging",consumer="export"}', values: '7+0x20'}
+      - {series: 'tieback_consumer_oldest_seconds{namespace="prod",consumer="export"}', values: '900+0x20'}
+      - {series: 'tieback_consumer_oldest_seconds{namespace="staging",consumer="export"}', values: '7+0x20'}
+      - {series: 'tieback_dead_letters_open{namespace="prod",cause="erp"}', values: '3+0x20'}
+      - {series: 'tieback_dead_letters_open{namespace="staging",cause="erp"}', values: '2+0x20'}
+      - {series: 'tieback_backup_last_success_timestamp_seconds{namespace="prod"}', values: '0+0x20'}
+      - {series: 'tieback_backup_last_success_timestamp_seconds{namespace="staging"}', values: '0+60x20'}
+      - {series: 'tieback_companies_unserved{namespace="prod"}', values: '2+0x20'}
+      - {series: 'tieback_companies_unserved{namespace="staging"}', values: '1+0x20'}
+      - {series: 'tieback_connector_unopened{namespace="prod",company="7"}', values: '1+0x20'}
+      - {series: 'tieback_connector_unopened{namespace="staging",company="7"}', values: '1+0x20'}
+    promql_expr_test:
+`+tests.String()))
 }
 
 func hasCompany(f *dto.MetricFamily) bool {

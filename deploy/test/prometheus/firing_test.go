@@ -25,13 +25,27 @@ import (
 func TestEachAlertFiresInPrometheus(t *testing.T) {
 	needs(t, "prometheus")
 	t.Parallel()
-	site := &site{began: time.Now(), services: services(t)}
+	eachAlertFires(t, read(t, deploy+"/prometheus/rules.yaml"), &site{services: services(t)})
+}
+
+// The same for the chart's rules, of a namespace in a cluster. The Prometheus also scrapes a healthy Tieback in another namespace,
+// which has the same company.
+func TestEachAlertFiresBesideHealthyNamespace(t *testing.T) {
+	needs(t, "prometheus")
+	t.Parallel()
+	rules := strings.ReplaceAll(read(t, deploy+"/helm/tieback/files/rules.yaml"), "RELEASE_NAMESPACE", "prod")
+	eachAlertFires(t, rules, &site{services: services(t), namespace: "prod", healthy: "staging"})
+}
+
+func eachAlertFires(t *testing.T, text string, site *site) {
 	server := httptest.NewServer(site)
 	defer server.Close()
-	api := runPrometheus(t, shortened(read(t, deploy+"/prometheus/rules.yaml")), server.URL)
+	api := runPrometheus(t, shortened(text), server.URL)
 
 	site.set(well)
-	eventually(t, "all services are up", func() error { return api.want("count(up == 1)", len(services(t))) })
+	eventually(t, "all services are up", func() error {
+		return api.want(fmt.Sprintf("count(up{namespace=%q} == 1)", site.namespace), len(site.services))
+	})
 	time.Sleep(3 * time.Second) // some evaluations, and a past for offsets
 	if early := api.firing(t); len(early) > 0 {
 		t.Errorf("these fire although all is well: %v", early)
@@ -60,6 +74,9 @@ func TestEachAlertFiresInPrometheus(t *testing.T) {
 		}
 		for end := time.Now().Add(20 * time.Second); len(missing()) > 0 && time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 			maps.Copy(fired, api.firing(t))
+		}
+		if others, err := api.query(fmt.Sprintf("ALERTS{namespace!=%q}", site.namespace)); err != nil || len(others) > 0 {
+			t.Errorf("state %d: alerts of another namespace: %v, %v", s, others, err)
 		}
 		if ids := missing(); len(want[s]) == 0 || len(ids) > 0 {
 			t.Errorf("state %d: these did not fire: %q", s, ids)
@@ -99,10 +116,11 @@ const (
 	silent       // lag-exporter exports nothing
 )
 
-// site serves the metrics of all services at /<service>, and the list of targets at /targets.
+// site serves the metrics of all services at /<service>, and the list of targets at /targets. With healthy set, the list has a
+// second Tieback in a namespace of this name, at /healthy/<service>.
 type site struct {
-	services []string
-	began    time.Time
+	services           []string
+	namespace, healthy string
 
 	mu    sync.Mutex
 	state state
@@ -120,6 +138,10 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	state, since := s.state, s.since
 	s.mu.Unlock()
 	service := strings.TrimPrefix(r.URL.Path, "/")
+	company := "Acme Builders"
+	if of, ok := strings.CutPrefix(service, "healthy/"); ok {
+		service, state, company = of, well, "Acme Sandbox"
+	}
 	switch {
 	case service == "targets":
 		s.targets(w, r.Host, state)
@@ -129,7 +151,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case service == "lag-exporter" && state == blind:
 		fmt.Fprintln(w, "tieback_broker_up 1")
 	case service == "lag-exporter":
-		fmt.Fprint(w, exportedBy(state == broken, time.Since(since)))
+		fmt.Fprint(w, exportedBy(company, state == broken, time.Since(since)))
 	}
 }
 
@@ -141,7 +163,10 @@ func (s *site) targets(w http.ResponseWriter, address string, state state) {
 	var all []target
 	for _, service := range s.services {
 		if service != "console" || state == well {
-			all = append(all, target{[]string{address}, map[string]string{"service": service, "__metrics_path__": "/" + service}})
+			all = append(all, target{[]string{address}, map[string]string{"service": service, "namespace": s.namespace, "__metrics_path__": "/" + service}})
+		}
+		if s.healthy != "" {
+			all = append(all, target{[]string{address}, map[string]string{"service": service, "namespace": s.healthy, "__metrics_path__": "/healthy/" + service}})
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -149,7 +174,7 @@ func (s *site) targets(w http.ResponseWriter, address string, state state) {
 }
 
 // exportedBy returns the metrics that the rules use, of all services. Counters grow while all is bad.
-func exportedBy(bad bool, elapsed time.Duration) string {
+func exportedBy(company string, bad bool, elapsed time.Duration) string {
 	now := float64(time.Now().Unix())
 	steps := 0.0
 	if bad {
@@ -180,7 +205,7 @@ func exportedBy(bad bool, elapsed time.Duration) string {
 	put(`tieback_sweep_last_success_timestamp_seconds{company="7"}`, now-choose(60, 90000))
 	put(`tieback_procore_quota_remaining{company="7",window="hour"}`, choose(3000, 10))
 	put(`tieback_procore_unauthorized_total{company="7"}`, 10*steps)
-	put(`tieback_company_info{company="7",name="Acme Builders"}`, 1)
+	put(`tieback_company_info{company="7",name="`+company+`"}`, 1)
 	put(`tieback_companies_unserved`, choose(0, 1))
 	put(`tieback_stream_lost_messages{stream="TIEBACK_DEAD"}`, choose(0, 5))
 	put(`tieback_deliveries_total{result="unavailable"}`, 10*steps)

@@ -70,6 +70,59 @@ func TestAlertsHaveRunbooks(t *testing.T) {
 	}
 }
 
+// aggregation matches an aggregation of PromQL, except topk and bottomk, which keep all labels. The first group has its labels.
+var aggregation = regexp.MustCompile(`\b(?:sum|min|max|avg|count|group)\b(?: by \(([^)]*)\))? ?\(`)
+
+// byNamespace reports whether an aggregation, as matched, keeps the namespace.
+func byNamespace(match []string) bool {
+	return slices.Contains(strings.Split(match[1], ", "), "namespace")
+}
+
+// No rule aggregates several Tiebacks that one Prometheus scrapes, and each alert says where it is.
+func TestAlertsAreByNamespace(t *testing.T) {
+	found := 0
+	for _, r := range rules(t) {
+		for _, m := range aggregation.FindAllStringSubmatch(r.Expr, -1) {
+			if found++; !byNamespace(m) {
+				t.Errorf("%s aggregates all namespaces: %s", r.id(), m[0])
+			}
+		}
+		if !strings.HasPrefix(r.Annotations["summary"], "{{ with $labels.namespace }}{{ . }}: {{ end }}") {
+			t.Errorf("the summary of %s does not begin with the namespace: %s", r.id(), r.Annotations["summary"])
+		}
+		if text := r.Annotations["description"]; strings.Count(text, "kubectl") != strings.Count(text, "kubectl{{ with $labels.namespace }} -n {{ . }}{{ end }} ") {
+			t.Errorf("a command of %s does not name the namespace: %s", r.id(), text)
+		}
+	}
+	if found < 40 {
+		t.Errorf("only %d aggregations found", found)
+	}
+}
+
+// Alerts of two namespaces are notified apart, and one does not inhibit another's.
+func TestAlertmanagerIsByNamespace(t *testing.T) {
+	var config struct {
+		Route struct {
+			GroupBy []string `yaml:"group_by"`
+		}
+		InhibitRules []struct{ Equal []string } `yaml:"inhibit_rules"`
+	}
+	if err := yaml.Unmarshal([]byte(read(t, deploy+"/alertmanager/alertmanager.yaml")), &config); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(config.Route.GroupBy, "namespace") {
+		t.Errorf("alerts are grouped by %v", config.Route.GroupBy)
+	}
+	for i, r := range config.InhibitRules {
+		if !slices.Contains(r.Equal, "namespace") {
+			t.Errorf("inhibit rule %d applies to all namespaces: equal: %v", i, r.Equal)
+		}
+	}
+	if len(config.InhibitRules) == 0 {
+		t.Error("no inhibit rules")
+	}
+}
+
 // Each runbook has an alert, and all have the same parts.
 func TestRunbooksHaveAlerts(t *testing.T) {
 	all := rules(t)
@@ -88,6 +141,44 @@ func TestRunbooksHaveAlerts(t *testing.T) {
 		if n := strings.Count(text, "\n"); n > 70 {
 			t.Errorf("%s.md has %d lines: more than a page", alert, n)
 		}
+	}
+}
+
+// The commands of kubectl in the runbooks are for the namespace that the alert names.
+func TestRunbooksNameNamespace(t *testing.T) {
+	found := 0
+	for alert, text := range runbooks(t) {
+		for _, m := range regexp.MustCompile(`kubectl [^`+"`\n"+`]*`).FindAllString(text, -1) {
+			if found++; !strings.HasPrefix(m, "kubectl -n NAMESPACE ") && m != "kubectl delete node NODE" {
+				t.Errorf("%s.md: %s", alert, m)
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d commands found", found)
+	}
+}
+
+// The panels that the runbooks name exist.
+func TestRunbooksNamePanels(t *testing.T) {
+	var titles []string
+	for _, d := range dashboards(t) {
+		for _, p := range d.Panels {
+			titles = append(titles, p.Title)
+		}
+	}
+	found := 0
+	for alert, text := range runbooks(t) {
+		for _, line := range regexp.MustCompile(`(?m)^Dashboard \*.*$`).FindAllString(text, -1) {
+			for _, m := range regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(line, -1) {
+				if found++; !slices.Contains(titles, m[1]) {
+					t.Errorf("%s.md names the panel %q, which does not exist", alert, m[1])
+				}
+			}
+		}
+	}
+	if found < 4 {
+		t.Errorf("only %d panels found", found)
 	}
 }
 

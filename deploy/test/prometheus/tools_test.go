@@ -43,12 +43,14 @@ func TestPrometheusConfig(t *testing.T) {
 
 func TestPrometheusRules(t *testing.T) {
 	tool(t, "promtool", "check", "rules", "--lint-fatal", deploy+"/prometheus/rules.yaml")
+	tool(t, "promtool", "check", "rules", "--lint-fatal", deploy+"/helm/tieback/files/rules.yaml")
 }
 
 // Every alert fires, resolves, and does not fire in normal operation.
 func TestAlertsFireAndResolve(t *testing.T) {
 	t.Parallel()
-	tool(t, "promtool", "test", "rules", deploy+"/prometheus/rules_test.yaml", deploy+"/prometheus/rules_days_test.yaml")
+	tool(t, "promtool", "test", "rules", deploy+"/prometheus/rules_test.yaml", deploy+"/prometheus/rules_days_test.yaml",
+		deploy+"/prometheus/rules_namespace_test.yaml")
 }
 
 func TestAlertmanagerConfig(t *testing.T) {
