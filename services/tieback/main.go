@@ -270,7 +270,8 @@ measure the calls to Procore per event where its limits are scarce. With --scale
 companies. With --backlog 100000, measure rate and memory while that many waiting events are processed. With --fair, measure how much
 another company's load or failure delays the exports of ten others. With --viewers 50, measure the throughput and CPU time without and
 with 50 viewers of the console's first page, alternately. The console and the viewers run in processes of their own. With --stored
-1000,10000, measure the memory, disk and restart of a broker with what it keeps at these rates, in events per day.
+1000,10000, measure the memory, disk and restart of a broker with what it keeps at these rates, in events per day, and its backup,
+verification and restore.
 
 Exit code 0: measured. 1: the measurement failed, or a pipeline lost, doubled or misreported an event. 2: wrong usage.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -69,13 +69,9 @@ func TestLostBrokerIsRestoredFromABackup(t *testing.T) {
 	hangUp()
 	w.must(<-local)
 	srv.Close()
-	w.must(os.RemoveAll(filepath.Join(w.data, "jetstream")))
-	books := filepath.Join(w.data, "ledger") // only the broker is lost
-	w.must(os.Rename(books, books+".kept"))
+	w.must(os.RemoveAll(filepath.Join(w.data, "jetstream"))) // only the broker is lost
 
-	w.runs(backup.RestoreCommand(), to)
-	w.must(os.RemoveAll(books))
-	w.must(os.Rename(books+".kept", books))
+	w.runs(backup.RestoreCommand(), to, "--keep-databases")
 	srv = w.startBroker()
 	t.Cleanup(srv.Close)
 	l = w.runOn(srv)

@@ -129,6 +129,72 @@ func TestBackupIsRestoredAsItWas(t *testing.T) {
 	}
 }
 
+// If only the broker is lost, its streams are restored, and the newer databases stay.
+func TestRestoreKeepsDatabases(t *testing.T) {
+	r := newRig(t)
+	b, leave := commandtest.Embedded(t)
+	fill(t, b, 5)
+	leave()
+	data := os.Getenv("TIEBACK_DATA")
+	books := filepath.Join(data, "ledger", "7.db")
+	if err := os.MkdirAll(filepath.Dir(books), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, books, "CREATE TABLE a (b); INSERT INTO a VALUES (1)")
+	r.backs(r.to+" --no-encryption", 0, "is complete")
+	execute(t, books, "INSERT INTO a VALUES (2)")
+	if err := os.RemoveAll(filepath.Join(data, "jetstream")); err != nil {
+		t.Fatal(err)
+	}
+	r.restores(r.to, 1, "--keep-databases")
+	r.restores(r.to+" --keep-databases", 0, "7.db: is kept as it is")
+	b, leave = commandtest.Embedded(t)
+	if n, err := b.LastSequence(t.Context(), bus.Dead); n != 5 || err != nil {
+		t.Errorf("%d dead letters are restored, %v", n, err)
+	}
+	leave()
+	if n := count(t, books); n != 2 {
+		t.Errorf("the books have %d rows, want 2: they were replaced", n)
+	}
+
+	newData(t)
+	wal := filepath.Join(os.Getenv("TIEBACK_DATA"), "ledger", "7.db-wal")
+	if err := os.MkdirAll(filepath.Dir(wal), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(wal, []byte("of another database"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.restores(r.to+" --keep-databases", 1, "move it away first")
+}
+
+// execute executes statements on an SQLite file, and closes it.
+func execute(t *testing.T, file, statements string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.ExecContext(t.Context(), statements)
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// count returns the number of rows of the table a.
+func count(t *testing.T, file string) (n int) {
+	t.Helper()
+	db, err := openDatabase(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.QueryRowContext(t.Context(), "SELECT count(*) FROM a").Scan(&n)
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // noPlaintext demands that no stored file has a payload.
 func (r *rig) noPlaintext() {
 	r.Helper()

@@ -266,12 +266,14 @@ func verify(ctx context.Context, a *archive, progress func(string, ...any)) (err
 // RestoreCommand is `tieback restore`.
 func RestoreCommand() *cobra.Command {
 	var identity string
+	var keep bool
 	cmd := &cobra.Command{
 		Use: "restore LOCATION [ID]", Short: "Restore a backup into an empty broker", Args: cobra.RangeArgs(1, 2),
 		Long: `Restore a backup, the newest by default: the streams into a broker that has none of them, and the databases into TIEBACK_DATA.
-It replaces nothing. Stop the services first, and keep them stopped until it is done. A restore that was interrupted can be
-repeated, and leaves out what is complete. If it was interrupted within a stream, the broker may have kept a part of the stream: then begin
-again with an empty broker. A broker with the keys of provisioner needs the key restore.
+It replaces nothing. If only the broker was lost, give --keep-databases: the books and the console's index are still there, and newer
+than the backup. Stop the services first, and keep them stopped until it is done. A restore that was interrupted can be repeated, and leaves
+out what is complete. If it was interrupted within a stream, the broker may have kept a part of the stream: then begin again with an empty
+broker. A broker with the keys of provisioner needs the key restore.
 
 ` + locations + `
 
@@ -298,7 +300,7 @@ Exit code 0: restored. 1: not, or in part. 2: wrong usage or settings.`,
 			}
 			defer done()
 			began := time.Now()
-			if err := (restorer{archive: a, copier: copier, data: s.Data, replicas: s.Replicas, progress: printer(cmd)}).run(cmd.Context()); err != nil {
+			if err := (restorer{archive: a, copier: copier, data: s.Data, replicas: s.Replicas, keep: keep, progress: printer(cmd)}).run(cmd.Context()); err != nil {
 				return command.Failed(cmd, err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "backup %s is restored, after %s. The time since %s is missing: tieback restore --help has the next steps\n",
@@ -307,5 +309,6 @@ Exit code 0: restored. 1: not, or in part. 2: wrong usage or settings.`,
 		},
 	}
 	cmd.Flags().StringVar(&identity, "identity", "", "file with the secret key")
+	cmd.Flags().BoolVar(&keep, "keep-databases", false, "leave databases that exist as they are")
 	return cmd
 }

@@ -24,6 +24,7 @@ type restorer struct {
 	copier   *bus.Copier
 	data     string // TIEBACK_DATA, for the databases
 	replicas int    // of each stream; 0: as in the backup
+	keep     bool   // leave databases that exist as they are; otherwise they are an error
 	progress func(format string, args ...any)
 }
 
@@ -55,6 +56,10 @@ func (r restorer) missing(ctx context.Context) ([]part, error) {
 	var todo []part
 	for _, p := range r.Parts {
 		if p.Stream == nil {
+			if file := r.target(p); r.keep && exists(file) {
+				r.progress("%s: is kept as it is", file)
+				continue
+			}
 			restored, err := r.hasDatabase(ctx, p)
 			if err != nil {
 				return nil, err
@@ -97,7 +102,7 @@ func (r restorer) hasDatabase(ctx context.Context, p part) (bool, error) {
 	file := r.target(p)
 	for _, beside := range []string{"-wal", "-shm", "-journal"} {
 		if exists(file + beside) {
-			return false, fmt.Errorf("%s exists, and SQLite would apply it to the restored database: stop the services, and move it away first, together with %s", file+beside, file)
+			return false, fmt.Errorf("%s exists, and SQLite would apply it to the restored database: stop the services, and move it away first, together with %s. If only the broker was lost, give --keep-databases: they are newer than the backup", file+beside, file)
 		}
 	}
 	f, err := os.Open(file)
@@ -119,7 +124,7 @@ func (r restorer) hasDatabase(ctx context.Context, p part) (bool, error) {
 		return false, err
 	}
 	if !bytes.Equal(has.Sum(nil), want.Sum(nil)) {
-		return false, fmt.Errorf("%s exists: restore replaces nothing; move the file away first", file)
+		return false, fmt.Errorf("%s exists: restore replaces nothing. If only the broker was lost, the file is newer than the backup: give --keep-databases. Otherwise move it away first", file)
 	}
 	return true, nil
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,18 +35,20 @@ const storedType = "create_commitment"
 
 // stored measures the broker with what it keeps at each of the rates, in events per day, with the default retention and the links
 // of the days that the longest retention has. The broker is a process of its own. It is killed, so that its restart reads what a
-// crash leaves, and started again.
+// crash leaves, and started again. Then it is backed up; the rows of the second table follow those of the first.
 func stored(ctx context.Context, rates []int, out io.Writer) error {
 	fmt.Fprintf(out, "events a day   messages     links   disk MB   heap MB   KB per event   restart s   its CPU s   peak MiB   stopped and started s\n")
+	copied := bytes.NewBufferString(copiesHeader)
+	defer func() { _, _ = copied.WriteTo(out) }()
 	for _, perDay := range rates {
-		if err := storedAt(ctx, perDay, out); err != nil {
+		if err := storedAt(ctx, perDay, out, copied); err != nil {
 			return fmt.Errorf("%d events per day: %w", perDay, err)
 		}
 	}
 	return nil
 }
 
-func storedAt(ctx context.Context, perDay int, out io.Writer) error {
+func storedAt(ctx context.Context, perDay int, out, copied io.Writer) error {
 	dir, err := os.MkdirTemp("", "tieback-bench-")
 	if err != nil {
 		return err
@@ -96,7 +99,7 @@ func storedAt(ctx context.Context, perDay int, out io.Writer) error {
 	events := float64(perDay * days(topology.Closed))
 	fmt.Fprintf(out, "%12d %10d %9d %9.0f %9.0f %14.2f %11.1f %11.1f %9.0f %23.1f\n",
 		perDay, messages, links, disk/1e6, heap/1e6, heap/1e3/events, restart.Seconds(), cpu, peak, started.Seconds())
-	return nil
+	return c.copies(ctx, dir, perDay, messages, copied)
 }
 
 // cached is longer than the broker keeps what it has written or read in memory.
