@@ -44,7 +44,7 @@ func (c *child) copies(ctx context.Context, dir string, perDay, messages int, ou
 	} {
 		p := part("", dir, "TMPDIR="+tmp, "TIEBACK_DATA="+filepath.Join(dir, "data"))
 		p.name, p.argv = command.name, append(p.argv[:1:1], command.args...)
-		brokerCPU, brokerPeak := 0.0, 0.0
+		brokerCPU, brokerPeak := 0.0, 0.0 // in verify, part of its own
 		if b := command.broker; b != nil {
 			var url string
 			if err := b.get(ctx, "/nats", &url); err != nil {
@@ -71,7 +71,7 @@ func (c *child) copies(ctx context.Context, dir string, perDay, messages int, ou
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "%12d %10d   %-7s %9.1f %7.1f %10.0f %16.1f %14.0f %11.0f\n",
+		fmt.Fprintf(out, "%12d %10d   %-7s %9.1f %7.1f %10.0f %16.1f %14.0f %11.1f\n",
 			perDay, messages, command.name, used.wall.Seconds(), used.cpu.Seconds(), used.peak, brokerCPU, brokerPeak, size/1e6)
 	}
 	return nil
