@@ -53,7 +53,7 @@ var proofs = []proof{
 	{`docker compose down`, "deploy/compose/again", "docker compose down"},
 	{`docker volume rm tieback_broker`, "deploy/compose/lose", `docker volume rm "$(project)_broker"`},
 	{`docker compose up -d --wait nats`, "deploy/compose/lose", "docker compose up -d --wait nats"},
-	{`docker compose up -d --wait --force-recreate hand-out nats`, "deploy/compose/lose", "docker compose up -d --wait --force-recreate hand-out nats"},
+	{`docker compose up -d --force-recreate hand-out nats`, "deploy/compose/lose", "docker compose up -d --force-recreate hand-out nats"},
 	{`docker compose up -d --wait`, "deploy/compose/lose", "docker compose up -d --wait\n"},
 	{`docker compose run --rm keys keys --backup .*`, "deploy/compose/lose", "keys keys --backup --users /users/users.conf /store/keys"},
 	{`docker compose run --rm --user=\S+ --volume=\S+ backup key .*`, "deploy/compose/lose", "backup key /identity/backup.key"},
