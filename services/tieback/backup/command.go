@@ -88,7 +88,7 @@ func makeBackup(cmd *cobra.Command, to store, keys []age.Recipient) error {
 	if err != nil {
 		return err
 	}
-	copier, done, err := connectRunning(s, "backup")
+	copier, done, err := connectRunning(s, "backup", broker.Start)
 	if err != nil {
 		return command.Failed(cmd, err)
 	}
@@ -115,11 +115,11 @@ func printer(cmd *cobra.Command) func(string, ...any) {
 }
 
 // connectRunning connects to the broker of the settings, or to the embedded broker, which it starts unless tieback run uses it.
-func connectRunning(s settings.Settings, name string) (*bus.Copier, func(), error) {
+func connectRunning(s settings.Settings, name string, start func(dir string) (*broker.Server, error)) (*bus.Copier, func(), error) {
 	o := bus.Options{URL: s.NATSURL, NKeyFile: s.NATSNKeyFile, CAFile: s.NATSCAFile, Name: name, Log: zap.NewNop()}
 	stop := func() {}
 	if s.NATSURL == "" {
-		srv, err := broker.Start(filepath.Join(s.Data, "jetstream"))
+		srv, err := start(brokerDir(s))
 		switch {
 		case errors.Is(err, broker.ErrInUse):
 			o.InProcess = broker.Local(broker.Socket(s.Data))
@@ -135,6 +135,29 @@ func connectRunning(s settings.Settings, name string) (*bus.Copier, func(), erro
 		return nil, nil, err
 	}
 	return copier, func() { copier.Close(); stop() }, nil
+}
+
+// brokerDir returns the folder of the embedded broker.
+func brokerDir(s settings.Settings) string { return filepath.Join(s.Data, "jetstream") }
+
+// intoBroker restores into the broker of the settings. If it starts the embedded one, the files are synced at the end.
+func (r restorer) intoBroker(ctx context.Context, s settings.Settings) (err error) {
+	started := false
+	copier, done, err := connectRunning(s, "restore", func(dir string) (*broker.Server, error) {
+		srv, err := broker.StartUnsynced(dir)
+		started = err == nil
+		return srv, err
+	})
+	if err != nil {
+		return err
+	}
+	r.copier = copier
+	err = r.run(ctx)
+	done()
+	if started {
+		err = errors.Join(err, broker.SyncFiles(brokerDir(s)))
+	}
+	return err
 }
 
 func listCommand() *cobra.Command {
@@ -255,7 +278,7 @@ func verify(ctx context.Context, a *archive, progress func(string, ...any)) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	copier, done, err := connectRunning(settings.Settings{Data: dir}, "restore")
+	copier, done, err := connectRunning(settings.Settings{Data: dir}, "restore", broker.StartUnsynced)
 	if err != nil {
 		return err
 	}
@@ -294,13 +317,8 @@ Exit code 0: restored. 1: not, or in part. 2: wrong usage or settings.`,
 			if err != nil {
 				return err
 			}
-			copier, done, err := connectRunning(s, "restore")
-			if err != nil {
-				return command.Failed(cmd, err)
-			}
-			defer done()
 			began := time.Now()
-			if err := (restorer{archive: a, copier: copier, data: s.Data, replicas: s.Replicas, keep: keep, progress: printer(cmd)}).run(cmd.Context()); err != nil {
+			if err := (restorer{archive: a, data: s.Data, replicas: s.Replicas, keep: keep, progress: printer(cmd)}).intoBroker(cmd.Context(), s); err != nil {
 				return command.Failed(cmd, err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "backup %s is restored, after %s. The time since %s is missing: tieback restore --help has the next steps\n",

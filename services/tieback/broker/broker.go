@@ -5,6 +5,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -20,10 +21,10 @@ import (
 
 // Server is an embedded broker. Its methods may be called concurrently.
 type Server struct {
-	dir    string
-	log    *zap.Logger
-	listen bool
-	lock   *os.File
+	dir  string
+	log  *zap.Logger
+	how  how
+	lock *os.File
 
 	mu sync.Mutex
 	ns *server.Server // nil during a restart and after Close
@@ -40,27 +41,54 @@ var errNotRunning = errors.New("the embedded broker is not running")
 func Start(dir string) (*Server, error) { return StartLogging(dir, zap.NewNop()) }
 
 // StartLogging is Start with a log for the broker's warnings and errors.
-func StartLogging(dir string, log *zap.Logger) (*Server, error) { return open(dir, log, false) }
+func StartLogging(dir string, log *zap.Logger) (*Server, error) { return open(dir, log, how{}) }
+
+// StartUnsynced is Start without the sync of each write. After a crash dir may lack messages that were acknowledged, so it is for a
+// restore, which is repeated after a crash: the broker writes each restored message by itself. SyncFiles makes the files durable.
+func StartUnsynced(dir string) (*Server, error) { return open(dir, zap.NewNop(), how{unsynced: true}) }
+
+// SyncFiles syncs all files of a broker that was closed.
+func SyncFiles(dir string) error {
+	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if e.IsDir() {
+			return localfile.SyncDir(path)
+		}
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Sync(), f.Close())
+	})
+}
 
 // StartListening is Start with a free port of the loopback interface, on which it asks for no key, for clients in other processes
 // of a benchmark. After a restart by Supervise the port is another one.
 func StartListening(dir string) (s *Server, url string, err error) {
-	if s, err = open(dir, zap.NewNop(), true); err != nil {
+	if s, err = open(dir, zap.NewNop(), how{listen: true}); err != nil {
 		return nil, "", err
 	}
 	return s, s.ns.ClientURL(), nil
 }
 
-func open(dir string, log *zap.Logger, listen bool) (*Server, error) {
+// how is how a broker runs.
+type how struct {
+	listen   bool // on a port; otherwise only in this process
+	unsynced bool // does not sync each write
+}
+
+func open(dir string, log *zap.Logger, how how) (*Server, error) {
 	lock, err := acquire(dir + ".lock")
 	if err != nil {
 		return nil, err
 	}
-	ns, err := start(dir, log, listen)
+	ns, err := start(dir, log, how)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &Server{dir: dir, log: log, listen: listen, lock: lock, ns: ns}, nil
+	return &Server{dir: dir, log: log, how: how, lock: lock, ns: ns}, nil
 }
 
 // acquire locks a file, as two brokers on one directory would corrupt it. The lock ends with the process.
@@ -81,9 +109,9 @@ func acquire(path string) (*os.File, error) {
 	return f, nil
 }
 
-func start(dir string, log *zap.Logger, listen bool) (*server.Server, error) {
+func start(dir string, log *zap.Logger, how how) (*server.Server, error) {
 	ns, err := server.NewServer(&server.Options{
-		ServerName: "tieback", JetStream: true, StoreDir: dir, DontListen: !listen, Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, SyncAlways: true, NoLog: true,
+		ServerName: "tieback", JetStream: true, StoreDir: dir, DontListen: !how.listen, Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, SyncAlways: !how.unsynced, NoLog: true,
 		MaxPayload: 8 << 20, // an ERP request of 1,000 lines is about 3 MB
 	})
 	if err != nil {

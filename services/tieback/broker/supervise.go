@@ -103,7 +103,7 @@ func (s *Server) checkSpace() error {
 
 func (s *Server) restart() error {
 	s.shutdown()
-	ns, err := start(s.dir, s.log, s.listen)
+	ns, err := start(s.dir, s.log, s.how)
 	if err != nil {
 		return err
 	}
