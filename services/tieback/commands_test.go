@@ -86,6 +86,7 @@ var proofs = []proof{
 	{`(helm|kind) .*`, "", "TestManifestsDecode"},
 	{`docker (tag|run|push) .*`, "", "TestImagesHaveOneVersion"},
 	{`deploy/kubernetes/secrets (keys|-)( companies)?`, "", "TestReferences"},
+	{`aws secretsmanager create-secret .*`, "", "TestSecretsScriptWritesEntries"}, // of the files that it uploads
 	{`provisioner keys --(rotate|retire) keys`, "", "TestRotationKeepsKeysInUse"},
 
 	{`apt-get install .*`, ".ci/run", "tryton-modules-analytic-purchase"},
@@ -110,7 +111,7 @@ var proofs = []proof{
 }
 
 // standard are programs that every system has.
-var standard = []string{"cat", "cd", "chmod", "curl", "cut", "echo", "grep", "id", "kill", "ls", "mkdir", "openssl", "printf", "sed", "sha256sum", "sleep", "sort", "source", "umask", "uniq"}
+var standard = []string{"basename", "cat", "cd", "chmod", "curl", "cut", "echo", "grep", "id", "kill", "ls", "mkdir", "openssl", "printf", "sed", "sha256sum", "sleep", "sort", "source", "umask", "uniq"}
 
 var shellBlock = regexp.MustCompile("(?ms)^[ \t]*```(?:sh|console|bash)\n(.*?)^[ \t]*```[ \t]*$")
 

@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,6 +69,49 @@ esac
 				t.Errorf("overrides: %s", overrides)
 			}
 		}
+	}
+}
+
+// With INTO, deploy/kubernetes/secrets writes the entries of a store instead.
+func TestSecretsScriptWritesEntries(t *testing.T) {
+	dir := t.TempDir()
+	want := map[string]string{"companies.yaml": "companies:\n\t- \"a\\b\"\n", "acme.secret": "ü\n"}
+	for file, text := range map[string]string{
+		"keys/users.conf": "{}", "keys/export.nk": "SU\n", "keys/restore.nk": "SU\n", "companies/webhooks/webhooks.json": "{}\n", "companies/console/access.yaml": "tokens: []\n",
+		"companies/companies.yaml": want["companies.yaml"], "companies/acme.secret": want["acme.secret"],
+	} {
+		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(file)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, file), []byte(text))
+	}
+	script, err := filepath.Abs(manifests + "/secrets")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(script, "keys", "companies")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "INTO=entries", "NAME=blue")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	files, err := os.ReadDir(filepath.Join(dir, "entries"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Name())
+	}
+	if got := strings.Join(names, " "); got != "blue-companies blue-console blue-nats-users blue-nkey-export blue-webhooks" {
+		t.Errorf("entries: %s", got)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "entries", "blue-companies"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]string
+	if err := json.Unmarshal(raw, &got); err != nil || !maps.Equal(got, want) {
+		t.Errorf("blue-companies has %q, %v; want %q", got, err, want)
 	}
 }
 
