@@ -62,8 +62,8 @@ func (c *Copier) Close() { c.nc.Close() }
 // ErrNoStream is the error of Snapshot for a stream that does not exist.
 var ErrNoStream = errors.New("the broker has no such stream")
 
-// Snapshot writes a copy of a stream and of its consumers to w, as they are at one moment; messages may arrive meanwhile. A message that
-// is removed meanwhile may be missing: in a bucket, that of a key that is written again. The broker checks the checksum of each message
+// Snapshot writes a copy of a stream and of its consumers to w, as they are at one moment; messages may arrive during the copy. A message that
+// is removed during the copy may be missing: in a bucket, that of a key that is written again. The broker checks the checksum of each message
 // as it reads it. After an error w has a part of the copy, which is worth nothing.
 func (c *Copier) Snapshot(ctx context.Context, stream string, w io.Writer) (StreamCopy, error) {
 	inbox := c.nc.NewRespInbox()
@@ -124,7 +124,7 @@ func receive(ctx context.Context, chunks *nats.Subscription, w io.Writer) error 
 }
 
 // writeChunk writes a chunk to w and then acknowledges it, so that a slow w slows the broker down. The broker ends a snapshot of which
-// no chunk is acknowledged for five seconds, and w may block for longer, for example while it uploads a part. Meanwhile writeChunk
+// no chunk is acknowledged for five seconds, and w may block for longer, for example while it uploads a part. So writeChunk
 // acknowledges chunks early, one per keepAlive. ahead is the number of chunks that were acknowledged early and are not written yet;
 // writeChunk returns the new number.
 func writeChunk(w io.Writer, m *nats.Msg, ahead int) (int, error) {

@@ -536,7 +536,7 @@ func (c changing) write(ctx context.Context, name string, r io.Reader) error {
 }
 
 // A bucket has only the newest message of a key, so a key that is written while its bucket is copied is missing in the copy. The
-// backup can be restored all the same.
+// backup can be restored anyway.
 func TestKeyIsWrittenDuringTheCopy(t *testing.T) {
 	for _, bucket := range []topology.Bucket{topology.Seen, topology.State} {
 		o := bus.Options{URL: bustest.Start(t, server.Options{Port: -1}).ClientURL(), Log: zap.NewNop()}
